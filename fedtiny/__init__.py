@@ -1,0 +1,1 @@
+"""FedTiny: federated pruning towards tiny neural networks."""

@@ -1,0 +1,126 @@
+"""The command line: run | show | methods."""
+
+import argparse
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from fedtiny.config.load import Source
+    from fedtiny.config.schema import RunConfig
+    from fedtiny.run import Prepared
+    from fedtiny.track.sinks import Sink
+
+__all__ = ["main"]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs one command; returns its exit code: 0 done, 1 failed on the way, 2 asked for something impossible."""
+    from fedtiny.config.load import ConfigError
+    from fedtiny.payload.fleet import ClientFailed
+
+    given = _parser().parse_args(arguments)
+    presets = [Path(text) for text in given.words if "=" not in text]
+    overrides = [text for text in given.words if "=" in text]
+    try:
+        if given.command == "methods":
+            _methods()
+        elif given.command == "show":
+            _show(presets, overrides)
+        else:
+            _run(presets, overrides)
+    except ConfigError as error:
+        for problem in error.problems:
+            print(f"config: {problem}", file=sys.stderr)
+        return 2
+    except ClientFailed as error:
+        print(error, file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("interrupted; the rounds made so far are in the run's rounds.jsonl", file=sys.stderr)
+        return 130
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m fedtiny", description="Federated pruning towards tiny neural networks."
+    )
+    commands = parser.add_subparsers(dest="command", required=True, metavar="run | show | methods")
+    words = "YAML presets and key.of.field=value overrides, in any order; later wins"
+    for name, text in (
+        ("run", "make one run; out=DIR names its folder (default runs/NAME-TIME)"),
+        ("show", "print the resolved configuration, each field with its description"),
+    ):
+        command = commands.add_parser(name, help=text, description=text)
+        command.add_argument("words", nargs="*", metavar="PRESET.yaml | key=value", help=words)
+    commands.add_parser("methods", help="list the methods with their papers").set_defaults(words=[])
+    return parser
+
+
+def _run(presets: Sequence[Path], overrides: Sequence[str]) -> None:
+    from fedtiny.run import run
+    from fedtiny.track.console import Console
+
+    prepared, folder = _checked(presets, overrides)
+    config = prepared.config
+    title = f"{config.name}: {config.method.name}, {config.data.name}, {config.model.name}, {config.clients} clients"
+    sinks: list[Sink] = [Console(title, folder)]
+    if config.tracking.wandb != "off":
+        from fedtiny.track.wandb import Wandb
+
+        settings = config.model_dump(mode="json")
+        mode, project, group = config.tracking.wandb, config.tracking.project, config.tracking.group
+        sinks.insert(0, Wandb(folder, config.name, settings, mode, project, group))
+    run(prepared, folder, sinks)
+
+
+def _checked(presets: Sequence[Path], overrides: Sequence[str]) -> "tuple[Prepared, Path]":
+    """The prepared run and its new folder; whatever is wrong with either is told at once."""
+    from fedtiny.config.load import ConfigError, gather, validate
+    from fedtiny.run import prepare
+
+    problems: list[str] = []
+    out = [text.removeprefix("out=") for text in overrides if text.startswith("out=")]
+    folder = Path(out[-1]) if out else None
+    if folder is not None and folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        what = "already holds a run" if (folder / "config.yaml").exists() else "is not an empty folder"
+        problems.append(f"out: {folder} {what}; name another folder, or remove it")
+    prepared = None
+    try:
+        config = validate(gather(presets, [x for x in overrides if not x.startswith("out=")]))
+        prepared = prepare(config)
+    except ConfigError as error:
+        problems += error.problems
+    if problems or prepared is None:
+        raise ConfigError(problems)
+    if folder is None:
+        folder = Path("runs") / f"{prepared.config.name}-{time.strftime('%Y%m%d-%H%M%S')}"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError([f"out: {folder} cannot be made ({error.strerror}); name another folder"]) from error
+    return prepared, folder
+
+
+def _show(presets: Sequence[Path], overrides: Sequence[str]) -> None:
+    from fedtiny.config.load import load
+    from fedtiny.config.show import shown
+
+    print(shown(load(presets, overrides)), end="")
+
+
+def _methods() -> None:
+    from typing import get_args
+
+    from fedtiny.methods import AnyMethod
+
+    union, _ = get_args(AnyMethod)
+    for method in get_args(union):
+        print(f"{method.model_fields['name'].default:10} {(method.__doc__ or '').splitlines()[0]}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

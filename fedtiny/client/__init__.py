@@ -1,0 +1,1 @@
+"""What a device does: the only room that knows Lightning."""

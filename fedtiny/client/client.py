@@ -1,0 +1,121 @@
+"""A place where clients live: one resident network, module and trainer that each client uses in turn."""
+
+import logging
+import time
+import warnings
+
+import numpy as np
+import torch
+from lightning import pytorch as pl
+from numpy.typing import NDArray
+
+from fedtiny import seeds
+from fedtiny.client.keep_mask import KeepMask
+from fedtiny.client.module import Classifier
+from fedtiny.client.probes import callback_for
+from fedtiny.client.world import World
+from fedtiny.data.loaders import Batches
+from fedtiny.payload.codec import encode_upload
+from fedtiny.payload.messages import Order, Upload
+from fedtiny.payload.training import Training
+from fedtiny.sparse.network import load_, weights_of
+
+__all__ = ["Client"]
+
+
+class Client:
+    """Plays any client of a federation, one at a time.
+
+    A client's result depends on the order, its id and the run's seed alone: never on who played here before, nor on
+    the number of places there are. That takes one thread, weights loaded whole, and streams named by client and
+    round.
+    """
+
+    def __init__(self, world: World) -> None:
+        """Builds the network and the trainer once; making them anew for every client is slow and leaks memory."""
+        torch.set_num_threads(1)
+        logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
+        self._world = world
+        self._module = Classifier(world.model.build(world.channels, world.classes, world.seed))
+        self._trainer = pl.Trainer(
+            accelerator="cpu",
+            devices=1,
+            logger=False,
+            enable_checkpointing=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            use_distributed_sampler=False,
+            num_sanity_val_steps=0,
+            limit_val_batches=1.0,
+        )
+
+    def carry_out(self, order: Order, client: int) -> Upload:
+        """Does what the order says as client `client`; the upload's weights are masked."""
+        start = time.perf_counter()
+        world, path = self._world, ("client", client, "round", order.round)
+        indices = world.shares[client]
+        load_(self._module.net, order.weights)
+        # Anything that draws from torch's global generator (augmentation, dropout) draws the client's own numbers.
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seeds.number(world.seed, *path))
+            probes = [callback_for(probe, order.mask) for probe in order.probes]
+            callbacks: list[pl.Callback] = [*probes]
+            if order.training is None:
+                self._measure(callbacks, self._development(client, order.development))
+            else:
+                self._train(callbacks, order, Batches(
+                    world.images, world.labels, indices, order.training.batch, world.data,
+                    seeds.stream(world.seed, *path),
+                ))  # fmt: skip
+        trained = order.training is not None
+        return Upload(
+            client=client,
+            examples=len(indices),
+            loss=float(self._module.epoch_loss.compute()) if trained else float("nan"),
+            weights=weights_of(self._module.net) if trained else None,
+            answers=tuple(probe.answer() for probe in probes),
+            seconds=time.perf_counter() - start,
+        )
+
+    def send(self, order: Order, client: int) -> tuple[bytes, float]:
+        """Carries out the order and encodes the upload: the bytes, and the seconds of the work."""
+        upload = self.carry_out(order, client)
+        return encode_upload(upload, order.mask, self._world.layout), upload.seconds
+
+    def _development(self, client: int, share: float) -> NDArray[np.int64]:
+        indices = self._world.shares[client]
+        count = max(2, round(share * len(indices)))
+        if count >= len(indices):
+            return indices
+        rng = seeds.stream(self._world.seed, "client", client, "development")
+        return np.sort(rng.choice(indices, count, replace=False))
+
+    def _train(self, callbacks: list[pl.Callback], order: Order, batches: Batches) -> None:
+        assert order.training is not None
+        self._module.training_settings = order.training
+        loop = self._trainer.fit_loop
+        loop.max_epochs = order.training.epochs
+        loop.epoch_progress.reset()
+        loop.epoch_loop.batch_progress.reset()
+        self._run(callbacks + [KeepMask(order.mask)], batches, fit=True)
+
+    def _measure(self, callbacks: list[pl.Callback], indices: NDArray[np.int64]) -> None:
+        world = self._world
+        batches = Batches(world.images, world.labels, indices, Training().batch, world.data)
+        self._run(callbacks, batches, fit=False)
+
+    def _run(self, callbacks: list[pl.Callback], batches: Batches, fit: bool) -> None:
+        self._trainer.callbacks = callbacks  # type: ignore[attr-defined]
+        try:
+            with warnings.catch_warnings():
+                # Validation is a call of its own here; and Lightning 2.6 reads a type that torch 2.14 renamed.
+                warnings.filterwarnings("ignore", "You defined a `validation_step` but have no")
+                warnings.filterwarnings("ignore", ".*LeafSpec.* is deprecated")
+                if fit:
+                    self._trainer.fit(self._module, batches)
+                else:
+                    self._trainer.validate(self._module, batches, verbose=False)
+        except BaseException:
+            for callback in callbacks:
+                callback.teardown(self._trainer, self._module, "exception")
+            raise

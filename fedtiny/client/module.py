@@ -1,0 +1,61 @@
+"""The LightningModule of every client: a classifier trained with cross-entropy."""
+
+from collections.abc import Iterable
+
+import torch
+from lightning import pytorch as pl
+from torch import Tensor, nn
+from torch.nn import functional
+from torchmetrics import MeanMetric
+
+from fedtiny.payload.training import Training
+
+__all__ = ["Classifier"]
+
+Batch = tuple[Tensor, Tensor]
+
+
+class Classifier(pl.LightningModule):
+    """A network, its loss and its optimizer.
+
+    Attributes:
+        net: The network: (B, C, H, W) float32 -> (B, classes) logits.
+        training_settings: How to train; set before each fit.
+        trainable: What the optimizer moves: the network's parameters, or, under `KeepMask`, the kept weights alone.
+        epoch_loss: Mean training loss of the current epoch, weighted by examples.
+    """
+
+    def __init__(self, net: nn.Module) -> None:
+        """Wraps `net`."""
+        super().__init__()
+        self.net = net
+        self.training_settings = Training()
+        self.trainable: Iterable[nn.Parameter] = ()
+        self.epoch_loss = MeanMetric()
+
+    def forward(self, images: Tensor) -> Tensor:
+        """(B, C, H, W) float32 -> (B, classes) logits."""
+        return torch.as_tensor(self.net(images))
+
+    def on_train_epoch_start(self) -> None:
+        """Starts the epoch's mean loss anew."""
+        self.epoch_loss.reset()
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """Mean cross-entropy of the batch."""
+        images, labels = batch
+        loss = functional.cross_entropy(self(images), labels)
+        self.epoch_loss.update(loss.detach(), len(labels))
+        return loss
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """Summed cross-entropy of the batch: probes that need it read it from the hook's `outputs`."""
+        images, labels = batch
+        return functional.cross_entropy(self(images), labels, reduction="sum")
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        """Plain SGD, new for every fit: no optimizer state survives a round, as in the papers."""
+        how = self.training_settings
+        return torch.optim.SGD(
+            self.trainable, lr=how.lr, momentum=how.momentum, weight_decay=how.weight_decay
+        )

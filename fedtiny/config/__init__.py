@@ -1,0 +1,1 @@
+"""Names for everything a run can be made of."""

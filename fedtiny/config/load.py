@@ -1,0 +1,201 @@
+"""YAML presets and dotted overrides into one validated configuration."""
+
+import difflib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import get_args
+
+import yaml
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
+
+from fedtiny.config.schema import RunConfig
+
+__all__ = ["ConfigError", "Source", "gather", "load", "override", "validate"]
+
+Tree = dict[str, object]
+
+
+class ConfigError(ValueError):
+    """What is wrong with a configuration: one line for each thing, all of them at once."""
+
+    def __init__(self, problems: Iterable[str]) -> None:
+        """Keeps the lines."""
+        self.problems = tuple(problems)
+        super().__init__("\n".join(self.problems))
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A merged configuration that is not validated yet.
+
+    Attributes:
+        tree: Nested mappings, as YAML gives them.
+        origin: Dotted key -> the preset that set it last; empty for an override.
+    """
+
+    tree: Tree
+    origin: Mapping[str, str]
+
+    def where(self, path: str) -> str:
+        """` (in FILE)` for the preset that set `path`, or what lies around it; nothing for an override."""
+        parts = path.split(".")
+        for n in range(len(parts), 0, -1):
+            if (key := ".".join(parts[:n])) in self.origin:
+                return f" (in {self.origin[key]})" if self.origin[key] else ""
+        return ""
+
+
+def gather(presets: Iterable[Path], overrides: Iterable[str] = ()) -> Source:
+    """Merges presets, then `key.of.field=value` overrides, over the defaults; later wins.
+
+    A mapping whose `name` changes replaces the one before, since the old one's fields mean nothing to it. Overrides
+    of a `name` are taken first, so that none of the others is lost to that rule.
+
+    Raises:
+        ConfigError: A preset cannot be read, or an override is not of the form key=value.
+    """
+    tree: Tree = RunConfig().model_dump(mode="json")
+    origin: dict[str, str] = {}
+    problems = []
+    for preset in presets:
+        try:
+            _merge_(tree, _read(preset), origin, str(preset), "")
+        except ConfigError as error:
+            problems += error.problems
+    for text in sorted(overrides, key=lambda text: not text.partition("=")[0].endswith(".name")):
+        key, equals, value = text.partition("=")
+        if not equals or not all(key.split(".")):
+            problems.append(f"{text}: an override must be key=value, such as method.density=0.05")
+            continue
+        try:
+            _merge_(tree, _nested(key, yaml.safe_load(value)), origin, "", "")
+        except yaml.YAMLError as error:
+            problems.append(f"{key}: is not YAML ({' '.join(str(error).split())})")
+    if problems:
+        raise ConfigError(problems)
+    return Source(tree, origin)
+
+
+def _read(preset: Path) -> Tree:
+    try:
+        read = yaml.safe_load(preset.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ConfigError([f"{preset}: there is no such preset"]) from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError([f"{preset}: cannot be read ({error})"]) from None
+    except yaml.YAMLError as error:
+        raise ConfigError([f"{preset}: is not YAML ({' '.join(str(error).split())})"]) from None
+    if read is None:
+        return {}
+    if not isinstance(read, dict) or not all(isinstance(key, str) for key in read):
+        raise ConfigError([f"{preset}: must be a mapping of keys to values, got {type(read).__name__}"])
+    return read
+
+
+def load(presets: Iterable[Path], overrides: Iterable[str] = ()) -> RunConfig:
+    """The configuration of presets and overrides, later winning, over the defaults.
+
+    Raises:
+        ConfigError: Something is wrong; all of it at once.
+    """
+    return validate(gather(presets, overrides))
+
+
+def validate(source: Source) -> RunConfig:
+    """The configuration in `source`.
+
+    Raises:
+        ConfigError: Keys or values are wrong; all of them at once.
+    """
+    try:
+        return RunConfig.model_validate(source.tree)
+    except ValidationError as error:
+        lines = dict.fromkeys(_explain(problem, source) for problem in error.errors())
+        raise ConfigError(lines) from None
+
+
+def override(config: RunConfig, dotted: Mapping[str, object]) -> RunConfig:
+    """`config` with some dotted keys set: `override(config, {"method.density": 0.05})`.
+
+    Raises:
+        ConfigError: A key or a value is wrong.
+    """
+    tree: Tree = config.model_dump(mode="json")
+    origin: dict[str, str] = {}
+    for key in sorted(dotted, key=lambda key: not key.endswith(".name")):
+        _merge_(tree, _nested(key, dotted[key]), origin, "", "")
+    return validate(Source(tree, origin))
+
+
+def _nested(key: str, value: object) -> Tree:
+    *outer, last = key.split(".")
+    tree: Tree = {last: value}
+    for part in reversed(outer):
+        tree = {part: tree}
+    return tree
+
+
+def _merge_(tree: Tree, newer: Tree, origin: dict[str, str], source: str, path: str) -> None:
+    for key, value in newer.items():
+        here = f"{path}{key}"
+        origin[here] = source
+        older = tree.get(key)
+        if not isinstance(value, dict):
+            tree[key] = value
+            continue
+        child = older if isinstance(older, dict) else {}
+        if value.get("name", child.get("name")) != child.get("name"):
+            child = {}
+        tree[key] = child
+        _merge_(child, value, origin, source, f"{here}.")
+
+
+def _models(annotation: object) -> list[type[BaseModel]]:
+    """The models that a field may hold."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    return [model for part in get_args(annotation) for model in _models(part)]
+
+
+def _tag(model: type[BaseModel]) -> object:
+    field = model.model_fields.get("name")
+    return field.default if field else None
+
+
+def _explain(problem: ErrorDetails, source: Source) -> str:
+    """One line: dotted key, rule, value, the way out, and the preset that set it."""
+    path: list[str] = []
+    models: list[type[BaseModel]] = [RunConfig]
+    tags = 0
+    for part in problem["loc"]:
+        # The location of a union carries the name of its chosen member, which is no key of the user's.
+        if len(models) > 1 and part in [_tag(model) for model in models]:
+            models = [model for model in models if _tag(model) == part]
+            tags += 1
+            continue
+        if not models and isinstance(part, str):
+            break  # What follows a plain field is a member of its union: ("fleet", "ray", "actors", "literal['auto']").
+        path.append(str(part))
+        if problem["type"] == "extra_forbidden" and len(path) == len(problem["loc"]) - tags:
+            break
+        fields = [model.model_fields.get(str(part)) for model in models]
+        models = [model for field in fields if field for model in _models(field.annotation)]
+    key, where = ".".join(path), source.where(".".join(path))
+    match problem["type"]:
+        case "extra_forbidden":
+            known = sorted({name for model in models for name in model.model_fields})
+            near = difflib.get_close_matches(path[-1], known, 1)
+            hint = f"did you mean {near[0]}?" if near else f"known are {', '.join(known)}"
+            return f"{key}: there is no such key; {hint}{where}"
+        case "union_tag_invalid" | "union_tag_not_found":
+            names = sorted(str(_tag(model)) for model in models)
+            given = problem["input"].get("name") if isinstance(problem["input"], dict) else problem["input"]
+            near = difflib.get_close_matches(str(given), names, 1)
+            hint = f"did you mean {near[0]}? " if near else ""
+            return f"{key}.name: must be one of {', '.join(names)}; {hint}got {given!r}{where}"
+        case "missing":
+            return f"{key}: must be given{where}"
+    message = problem["msg"][0].lower() + problem["msg"][1:]
+    return f"{key}: {message}, got {problem['input']!r}{where}"

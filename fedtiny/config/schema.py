@@ -1,0 +1,72 @@
+"""One run, completely."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from fedtiny.data.datasets import AnyData, Digits
+from fedtiny.data.partition import Dirichlet, Partition
+from fedtiny.data.split import Split
+from fedtiny.fleets import AnyFleet, RayActors
+from fedtiny.methods import AnyMethod, FedTiny
+from fedtiny.models.zoo import AnyModel, ResNet8
+from fedtiny.payload.training import Training
+from fedtiny.sparse.network import Prunable
+from fedtiny.value import Value
+
+__all__ = ["Pretraining", "RunConfig", "Tracking"]
+
+
+class Pretraining(Training):
+    """Training of the dense network on the server's public examples, before anything is pruned."""
+
+    epochs: Annotated[int, Field(ge=0)] = 20
+    """Passes over the public examples; 0 starts from the initial weights."""
+
+
+class Tracking(Value):
+    """Where numbers go besides the run's folder."""
+
+    wandb: Literal["auto", "offline", "off"] = "auto"
+    """Weights & Biases: auto is online if you are logged in and offline otherwise; off leaves it out."""
+    project: str = "fedtiny"
+    """The project in Weights & Biases."""
+    group: str | None = None
+    """The group in Weights & Biases."""
+
+
+class RunConfig(Value):
+    """One run, completely: equal configurations give equal weights on the same machine."""
+
+    name: Annotated[str, Field(pattern=r"^[\w.-]+$")] = "run"
+    """What the run is called: its folder is runs/NAME-TIME unless out=DIR is given."""
+    seed: int = 0
+    """Root of every random stream."""
+    rounds: Annotated[int, Field(ge=1)] = 300
+    """Federated rounds."""
+    clients: Annotated[int, Field(ge=1)] = 10
+    """Simulated devices in the federation."""
+    cohort: Annotated[int, Field(ge=1)] | None = None
+    """Clients that take part in a round, drawn anew each time; none is all of them."""
+    evaluate_every: Annotated[int, Field(ge=1)] = 1
+    """Rounds from one evaluation to the next; the last round is always evaluated."""
+    data: AnyData = Digits()
+    """The data set."""
+    split: Split = Split()
+    """Training examples that do not go to clients."""
+    partition: Partition = Dirichlet()
+    """How training examples are dealt to clients."""
+    model: AnyModel = ResNet8()
+    """The network."""
+    prunable: Prunable = Prunable()
+    """Layers that may be pruned."""
+    pretraining: Pretraining = Pretraining()
+    """Training on the server's public examples, before anything is pruned."""
+    training: Training = Training()
+    """Local training."""
+    method: AnyMethod = FedTiny()
+    """The federated pruning method."""
+    fleet: AnyFleet = RayActors()
+    """Where clients run."""
+    tracking: Tracking = Tracking()
+    """Where numbers go besides the run's folder."""

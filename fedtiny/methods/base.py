@@ -1,0 +1,84 @@
+"""What a federated pruning method is: three verbs over explicit state."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Annotated
+
+import numpy as np
+from pydantic import Field
+from torch import Tensor
+
+from fedtiny.methods.average import WeightedMean
+from fedtiny.payload.fleet import Fleet
+from fedtiny.payload.messages import Order, Upload
+from fedtiny.payload.training import Training
+from fedtiny.sparse.mask import Mask
+from fedtiny.sparse.network import Network, Weights
+from fedtiny.table import Table
+from fedtiny.value import Value
+
+__all__ = ["Density", "Method", "ServerState"]
+
+Density = Annotated[float, Field(gt=0, le=1)]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ServerState:
+    """Everything a run needs to go on after a crash.
+
+    Attributes:
+        round: Rounds completed.
+        weights: Global parameters and buffers, CPU float32, masked.
+        mask: Global mask; None while dense.
+        memory: The method's own tensors by name.
+    """
+
+    round: int
+    weights: Weights
+    mask: Mask | None
+    memory: Mapping[str, Tensor] = field(default_factory=dict)
+
+
+class Method(Value, ABC):
+    """A federated pruning method: hyper-parameters as fields, behaviour as verbs, no state of its own."""
+
+    @property
+    def target(self) -> float:
+        """The density over prunable weights that the method promises never to exceed."""
+        return 1.0
+
+    @abstractmethod
+    def begin(self, network: Network, fleet: Fleet, rng: np.random.Generator) -> ServerState:
+        """Before round 0: chooses the first mask, asking clients if the method has to.
+
+        Args:
+            network: The pretrained network.
+            fleet: All clients.
+            rng: The method's own random stream.
+
+        Raises:
+            ValueError: The network cannot be pruned this far; names the numbers.
+        """
+
+    def order(self, network: Network, state: ServerState, training: Training) -> Order:
+        """What clients do in round `state.round`; by default, train under the current mask."""
+        return Order(state.round, state.weights, state.mask, training)
+
+    def absorb(self, network: Network, state: ServerState, uploads: Iterable[Upload]) -> ServerState:
+        """Aggregates the uploads, adjusts the mask if this is such a round, counts the round.
+
+        By default FedAvg (McMahan et al. 2017): the mean weighted by examples, under the unchanged mask.
+        """
+        mean = WeightedMean()
+        for upload in uploads:
+            assert upload.weights is not None
+            mean.add(upload.weights, upload.examples)
+        return replace(state, round=state.round + 1, weights=mean.result())
+
+    def check(self, network: Network, rng: np.random.Generator) -> None:
+        """Raises the `ValueError` that `begin` would, without asking any client."""
+
+    def findings(self, network: Network, state: ServerState) -> tuple[Table, ...]:
+        """What the method found on its way, for whoever wants to show it."""
+        return ()

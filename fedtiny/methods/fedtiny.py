@@ -1,0 +1,151 @@
+"""FedTiny: adaptive batch-norm selection, then lightweight progressive pruning.
+
+Huang, Zhang, Sun, Wang and Yuan, "Distributed Pruning Towards Tiny Neural Networks in Federated Learning",
+ICDCS 2023.
+
+Before round 0, C candidates are pruned from one pretrained network by magnitude, each with noisy layer densities. For
+candidate c every client k measures batch-norm statistics (mu_k, var_k) on development data; the server sends back
+their weighted mean; the client measures its loss L_k with them. The c of least sum_k w_k L_k starts the federation.
+Every `adjust_every` rounds up to `stop_round`, one block takes its turn: client k sends the top
+a_t = 0.15 (1 + cos(pi r / stop_round)) n_l gradients of the block's pruned weights from its last step; the server
+averages them, grows the a_t largest, drops the a_t kept weights of smallest magnitude.
+
+Not known from the paper, so decided here: C = ceil(0.1 / density); the first adjusting round is `adjust_every`; first
+convolution and output layer are never pruned. Better than published codes: batch-norm statistics are counted from
+zero, and batches are arranged so that the step whose gradients are sent is a full one.
+"""
+
+import math
+from collections.abc import Iterable
+from dataclasses import replace
+from typing import Annotated, Literal
+
+import numpy as np
+import torch
+from pydantic import Field
+
+from fedtiny.methods.average import WeightedMean
+from fedtiny.methods.base import Density, Method, ServerState
+from fedtiny.methods.progressive import (
+    Direction,
+    Scope,
+    adjust,
+    average_gradients,
+    exchange_counts,
+    turn,
+)
+from fedtiny.methods.selection import Aggregation, adapt, best
+from fedtiny.payload.fleet import Fleet
+from fedtiny.payload.messages import Order, Upload
+from fedtiny.payload.probe import Gradients, TopGradients
+from fedtiny.payload.training import Training
+from fedtiny.sparse.allocate import Noisy
+from fedtiny.sparse.mask import Mask
+from fedtiny.sparse.network import Network, Weights
+from fedtiny.sparse.schedule import adjustment
+from fedtiny.sparse.select import keep_top
+from fedtiny.table import Table
+
+__all__ = ["FedTiny"]
+
+
+class FedTiny(Method):
+    """Adaptive batch-norm selection, then progressive pruning (Huang et al., ICDCS 2023)."""
+
+    name: Literal["fedtiny"] = "fedtiny"
+    density: Density = 0.01
+    """Kept / prunable weights, in (0, 1]; never exceeded."""
+    candidates: Annotated[int, Field(ge=1)] | None = None
+    """Candidate masks to choose from; none is the paper's ceil(0.1 / density); 1 is no choice."""
+    noise: Annotated[float, Field(ge=0, le=1)] = 0.5
+    """Spread of the candidates' layer densities: density * (1 - noise) to density * (1 + noise); 0 is uniform."""
+    bn_aggregation: Aggregation = "mean"
+    """How clients' batch-norm variances are aggregated: mean (as published), or pooled with the spread of means."""
+    development: Annotated[float, Field(gt=0, le=1)] = 0.1
+    """Share of a client's training examples that candidates are measured on."""
+    adjust_every: Annotated[int, Field(ge=1)] = 10
+    """Rounds from one adjustment of the mask to the next."""
+    stop_round: Annotated[int, Field(ge=1)] = 100
+    """Round at which the number of exchanged weights reaches 0 and the mask is final."""
+    fraction: Annotated[float, Field(ge=0, le=0.5)] = 0.15
+    """Half the share of kept weights exchanged at round 0; 0 leaves the mask alone."""
+    scope: Scope = "block"
+    """What one adjustment is about: a layer, a block, or the network."""
+    direction: Direction = "backward"
+    """Where the turns begin: backward from the output, or forward from the input."""
+
+    @property
+    def target(self) -> float:
+        return self.density
+
+    @property
+    def pool(self) -> int:
+        """Candidates: as set, or ceil(0.1 / density)."""
+        # 0.1 / 0.02 is 5.000000000000001 in floats for some densities; a millionth is no candidate.
+        return self.candidates or math.ceil(0.1 / self.density - 1e-6)
+
+    def begin(self, network: Network, fleet: Fleet, rng: np.random.Generator) -> ServerState:
+        pretrained = network.weights
+        masks = self.masks(network, pretrained, rng)
+        losses: list[float] = []
+        winner: Weights = {}
+        for mask in masks:
+            adapted, loss = adapt(pretrained, mask, fleet, self.bn_aggregation, self.development)
+            losses.append(loss)
+            if best(losses) == len(losses) - 1:
+                winner = adapted  # Only the best so far is held.
+        memory = {
+            "candidate_losses": torch.tensor(losses, dtype=torch.float64),
+            "candidate_densities": torch.tensor(
+                [[mask.density, *mask.densities().values()] for mask in masks], dtype=torch.float64
+            ),
+        }
+        return ServerState(0, winner, masks[best(losses)], memory)
+
+    def masks(self, network: Network, pretrained: Weights, rng: np.random.Generator) -> list[Mask]:
+        """The candidate pool: magnitude masks of the same weights under noisy layer densities."""
+        allocation = Noisy(noise=self.noise)
+        scores = {name: pretrained[name].abs() for name in network.prunable}
+        return [
+            keep_top(scores, allocation.counts(network.prunable, self.density, rng)) for _ in range(self.pool)
+        ]
+
+    def check(self, network: Network, rng: np.random.Generator) -> None:
+        Noisy(noise=self.noise).counts(network.prunable, self.density, rng)
+
+    def order(self, network: Network, state: ServerState, training: Training) -> Order:
+        counts = self._exchange(network, state)
+        probes = (TopGradients(count=counts),) if counts else ()
+        return replace(super().order(network, state, training), probes=probes)
+
+    def absorb(self, network: Network, state: ServerState, uploads: Iterable[Upload]) -> ServerState:
+        counts = self._exchange(network, state)
+        mean, answers = WeightedMean(), []
+        for upload in uploads:
+            assert upload.weights is not None
+            mean.add(upload.weights, upload.examples)
+            answers += [(upload.examples, x) for x in upload.answers if isinstance(x, Gradients)]
+        averaged = replace(state, round=state.round + 1, weights=mean.result())
+        if not counts:
+            return averaged
+        assert state.mask is not None
+        gradients = average_gradients(answers, {name: network.prunable[name] for name in counts})
+        mask, weights = adjust(state.mask, averaged.weights, gradients, counts)
+        return replace(averaged, mask=mask, weights=weights)
+
+    def _exchange(self, network: Network, state: ServerState) -> dict[str, int]:
+        """Layer -> weights to exchange in this round; empty if it is no adjusting one."""
+        number = adjustment(state.round, self.adjust_every, self.stop_round)
+        if number is None:
+            return {}
+        assert state.mask is not None
+        layers = turn(network, number, self.scope, self.direction)
+        counts = exchange_counts(state.mask, layers, state.round, self.stop_round, self.fraction)
+        return {name: count for name, count in counts.items() if count > 0}
+
+    def findings(self, network: Network, state: ServerState) -> tuple[Table, ...]:
+        losses = state.memory["candidate_losses"].tolist()
+        densities = state.memory["candidate_densities"].tolist()
+        rows = tuple((c, loss, *densities[c]) for c, loss in enumerate(losses))
+        columns = ("candidate", "loss", "density", *network.prunable)
+        return (Table("Candidates", columns, rows, best(losses)),)

@@ -1,0 +1,1 @@
+"""Plain networks: no masks, no federation."""

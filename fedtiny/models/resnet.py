@@ -1,0 +1,68 @@
+"""Residual networks for small images (He et al. 2016): a 3x3 stem without pooling, 1x1 projection shortcuts."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+__all__ = ["ResNet"]
+
+
+class _Residual(nn.Module):
+    """Two 3x3 convolutions beside a shortcut, which is projected where the shape changes."""
+
+    def __init__(self, channels_in: int, channels: int, stride: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(channels_in, channels, 3, stride, padding=1, bias=False)
+        self.bn1 = nn.BatchNorm2d(channels)
+        self.relu1 = nn.ReLU()
+        self.conv2 = nn.Conv2d(channels, channels, 3, padding=1, bias=False)
+        self.bn2 = nn.BatchNorm2d(channels)
+        self.relu2 = nn.ReLU()
+        same = stride == 1 and channels_in == channels
+        self.shortcut: nn.Module = (
+            nn.Identity()
+            if same
+            else nn.Sequential(
+                nn.Conv2d(channels_in, channels, 1, stride, bias=False), nn.BatchNorm2d(channels)
+            )
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.relu1(self.bn1(self.conv1(x)))
+        y = self.bn2(self.conv2(y))
+        return torch.as_tensor(self.relu2(y + self.shortcut(x)))
+
+
+class ResNet(nn.Module):
+    """Stages of residual blocks; each stage after the first halves the image and doubles the channels.
+
+    ResNet-18 is depths (2, 2, 2, 2) at width 64; ResNet-8 is depths (1, 1, 1).
+    """
+
+    def __init__(self, channels: int, classes: int, width: int, depths: Sequence[int]) -> None:
+        """Builds the network.
+
+        Args:
+            channels: Channels of the input.
+            classes: Outputs.
+            width: Channels of the first stage.
+            depths: Residual blocks in each stage.
+        """
+        super().__init__()
+        self.stem = nn.Sequential(
+            nn.Conv2d(channels, width, 3, padding=1, bias=False), nn.BatchNorm2d(width), nn.ReLU()
+        )
+        stages, channels_in = [], width
+        for i, depth in enumerate(depths):
+            blocks = []
+            for j in range(depth):
+                blocks.append(_Residual(channels_in, width * 2**i, 2 if i and not j else 1))
+                channels_in = width * 2**i
+            stages.append(nn.Sequential(*blocks))
+        self.stages = nn.Sequential(*stages)
+        self.pool = nn.AdaptiveAvgPool2d(1)
+        self.head = nn.Linear(channels_in, classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.as_tensor(self.head(self.pool(self.stages(self.stem(x))).flatten(1)))

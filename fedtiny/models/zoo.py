@@ -1,0 +1,70 @@
+"""The networks that a configuration can name."""
+
+from typing import Annotated, Literal
+
+import torch
+from pydantic import Field
+from torch import nn
+
+from fedtiny.models.resnet import ResNet
+from fedtiny.models.vgg import Vgg
+from fedtiny.value import Value
+
+__all__ = ["AnyModel", "ResNet8", "ResNet18", "Vgg11"]
+
+Width = Annotated[int, Field(ge=1)]
+
+
+class _Model(Value):
+    def _module(self, channels: int, classes: int) -> nn.Module:
+        raise NotImplementedError
+
+    def build(self, channels: int, classes: int, seed: int) -> nn.Module:
+        """A freshly initialised network (PyTorch's defaults); equal seeds give equal weights.
+
+        Args:
+            channels: Channels of the input.
+            classes: Outputs.
+            seed: Seed of the initial weights; the global generator is left as it was.
+        """
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            return self._module(channels, classes)
+
+
+class ResNet8(_Model):
+    """Three stages of one residual block: for images of 8x8 to 32x32 pixels."""
+
+    name: Literal["resnet8"] = "resnet8"
+    width: Width = 16
+    """Channels of the first stage; the others have 2 and 4 times as many."""
+
+    def _module(self, channels: int, classes: int) -> nn.Module:
+        return ResNet(channels, classes, self.width, (1, 1, 1))
+
+
+class ResNet18(_Model):
+    """ResNet-18 in its form for 32x32 pixels: 11,173,962 parameters at width 64 with 10 classes."""
+
+    name: Literal["resnet18"] = "resnet18"
+    width: Width = 64
+    """Channels of the first stage; the others have 2, 4 and 8 times as many."""
+
+    def _module(self, channels: int, classes: int) -> nn.Module:
+        return ResNet(channels, classes, self.width, (2, 2, 2, 2))
+
+
+class Vgg11(_Model):
+    """VGG-11 with batch norm for 32x32 pixels and one linear layer."""
+
+    name: Literal["vgg11"] = "vgg11"
+    width: Width = 64
+    """Channels of the first convolution; the others have 2, 4, 4, 8, 8, 8 and 8 times as many."""
+
+    def _module(self, channels: int, classes: int) -> nn.Module:
+        return Vgg(
+            channels, classes, self.width, ((1, "M", 2, "M"), (4, 4, "M"), (8, 8, "M"), (8, 8, "M"))
+        )
+
+
+AnyModel = Annotated[ResNet8 | ResNet18 | Vgg11, Field(discriminator="name")]

@@ -1,0 +1,1 @@
+"""What crosses between the server and a client, and the door it crosses by."""

@@ -1,0 +1,194 @@
+"""Messages as bytes: what a real server and a real client would put on the wire.
+
+Both sides know the network (names, shapes, which weights may be pruned), so tensors travel without names, in the
+network's own order. Two bits say whether there is a mask and whether it follows; one bit a tensor says whether that
+tensor follows; then, for each tensor in turn,
+
+* if it is masked and the mask follows: one bit a weight;
+* if it follows: its kept values, or all of them where it is not masked, float32.
+
+A download is encoded against what the client still holds: tensors it has already are left out, a mask it knows costs
+nothing, and training settings travel only when they change. Floats are exact: decoding gives the same bits.
+"""
+
+import json
+import struct
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from fedtiny.payload.messages import Order, Upload
+from fedtiny.payload.probe import Answer, Probe
+from fedtiny.payload.training import Training
+from fedtiny.sparse.mask import Mask
+from fedtiny.sparse.network import Weights
+from fedtiny.value import Value
+
+__all__ = [
+    "NOTHING",
+    "Held",
+    "Layout",
+    "decode_order",
+    "decode_upload",
+    "encode_order",
+    "encode_upload",
+    "held_after",
+]
+
+_ORDER = struct.Struct("<ifI")  # round, development share, bytes of the instructions that follow
+_UPLOAD = struct.Struct("<If?")  # examples, training loss, whether weights follow
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """What both sides know of the network.
+
+    Attributes:
+        shapes: Name -> shape of every parameter and floating-point buffer, in the network's order.
+        prunable: Names of the weights that a mask may cover.
+    """
+
+    shapes: Mapping[str, torch.Size]
+    prunable: frozenset[str]
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        """Name -> number of entries."""
+        return {name: shape.numel() for name, shape in self.shapes.items()}
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Held:
+    """What a client still holds of earlier orders.
+
+    Attributes:
+        weights: The weights it was sent last, if it did not train on them since; otherwise empty.
+        mask: The mask it was sent last.
+        training: The training settings it was sent last.
+    """
+
+    weights: Weights
+    mask: Mask | None
+    training: Training | None
+
+
+NOTHING = Held({}, None, None)
+"""What a client holds that was never asked."""
+
+
+class _Instructions(Value):
+    """The small print of an order, as JSON: only what is not the default is written."""
+
+    training: Training | None = None
+    trains: bool = False
+    probes: tuple[Probe, ...] = ()
+
+
+def held_after(order: Order, held: Held) -> Held:
+    """What a client holds once it has carried out `order`."""
+    if order.training is None:
+        return Held(order.weights, order.mask, held.training)
+    return Held({}, order.mask, order.training)
+
+
+def encode_order(order: Order, held: Held) -> bytes:
+    """The bytes that bring `order` to a client that holds `held`."""
+    small_print = _Instructions(
+        training=None if order.training == held.training else order.training,
+        trains=order.training is not None,
+        probes=order.probes,
+    )
+    instructions = json.dumps(
+        small_print.model_dump(mode="json", exclude_defaults=True) | _kinds(order), separators=(",", ":")
+    ).encode()
+    head = _ORDER.pack(order.round, order.development, len(instructions))
+    return head + instructions + _encode_weights(order.weights, order.mask, held)
+
+
+def _kinds(order: Order) -> dict[str, object]:
+    # A probe's kind is its default, but what tells it from the others.
+    return {"probes": [probe.model_dump(mode="json") for probe in order.probes]} if order.probes else {}
+
+
+def decode_order(buffer: bytes, layout: Layout, held: Held) -> Order:
+    """The order that `encode_order` wrote for a client that holds `held`."""
+    round, development, length = _ORDER.unpack_from(buffer)
+    start = _ORDER.size + length
+    small_print = _Instructions.model_validate_json(buffer[_ORDER.size : start])
+    weights, mask, _ = _decode_weights(memoryview(buffer)[start:], layout, held)
+    training = (small_print.training or held.training) if small_print.trains else None
+    return Order(round, weights, mask, training, small_print.probes, development)
+
+
+def encode_upload(upload: Upload, mask: Mask | None, layout: Layout) -> bytes:
+    """The bytes of an upload; the server knows the mask, since it sent it."""
+    head = _UPLOAD.pack(upload.examples, upload.loss, upload.weights is not None)
+    body = b"" if upload.weights is None else _encode_weights(upload.weights, mask, Held({}, mask, None))
+    return head + body + b"".join(answer.encode(layout.sizes) for answer in upload.answers)
+
+
+def decode_upload(buffer: bytes, order: Order, layout: Layout, client: int, seconds: float) -> Upload:
+    """The upload that `encode_upload` wrote in answer to `order`."""
+    examples, loss, trained = _UPLOAD.unpack_from(buffer)
+    rest, weights = memoryview(buffer)[_UPLOAD.size :], None
+    if trained:
+        weights, _, taken = _decode_weights(rest, layout, Held({}, order.mask, None))
+        rest = rest[taken:]
+    answers: list[Answer] = []
+    for probe in order.probes:
+        answer, taken = probe.decode(rest, layout.sizes)
+        answers.append(answer)
+        rest = rest[taken:]
+    assert not rest, f"{len(rest)} bytes were left of an upload"
+    return Upload(client, examples, loss, weights, tuple(answers), len(buffer), seconds)
+
+
+def _encode_weights(weights: Weights, mask: Mask | None, held: Held) -> bytes:
+    follows = mask is not None and mask is not held.mask and not mask.equals(held.mask)
+    sent = np.array([not _same(held.weights.get(name), tensor) for name, tensor in weights.items()])
+    parts = [bytes([(mask is not None) + 2 * follows]), np.packbits(sent).tobytes()]
+    for (name, tensor), send in zip(weights.items(), sent, strict=True):
+        keep = None if mask is None else mask.keep.get(name)
+        if follows and keep is not None:
+            parts.append(np.packbits(keep.flatten().numpy()).tobytes())
+        if send:
+            parts.append((tensor if keep is None else tensor[keep]).contiguous().numpy().tobytes())
+    return b"".join(parts)
+
+
+def _same(known: Tensor | None, tensor: Tensor) -> bool:
+    return known is not None and (known is tensor or known.equal(tensor))
+
+
+def _decode_weights(buffer: memoryview, layout: Layout, held: Held) -> tuple[Weights, Mask | None, int]:
+    masked, follows = bool(buffer[0] & 1), bool(buffer[0] & 2)
+    offset = 1 + (len(layout.shapes) + 7) // 8
+    sent = np.unpackbits(np.frombuffer(buffer[1:offset], np.uint8), count=len(layout.shapes))
+    weights: dict[str, Tensor] = {}
+    keeps: dict[str, Tensor] = {}
+    for (name, shape), send in zip(layout.shapes.items(), sent, strict=True):
+        keep = held.mask.keep[name] if masked and name in layout.prunable and held.mask is not None else None
+        if follows and name in layout.prunable:
+            packed = np.frombuffer(buffer, np.uint8, (shape.numel() + 7) // 8, offset)
+            offset += len(packed)
+            keep = torch.from_numpy(np.unpackbits(packed, count=shape.numel()).astype(bool)).view(shape)
+        if keep is not None:
+            keeps[name] = keep
+        if not send:
+            weights[name] = held.weights[name]
+            continue
+        count = shape.numel() if keep is None else int(keep.sum())
+        values = torch.from_numpy(np.frombuffer(buffer, np.float32, count, offset).copy())
+        offset += 4 * count
+        weights[name] = values.view(shape) if keep is None else _scattered(values, keep)
+    mask = held.mask if masked and not follows else Mask(keeps) if masked else None
+    return weights, mask, offset
+
+
+def _scattered(values: Tensor, keep: Tensor) -> Tensor:
+    tensor = torch.zeros(keep.shape)
+    tensor[keep] = values
+    return tensor

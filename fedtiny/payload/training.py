@@ -1,0 +1,34 @@
+"""How a device trains."""
+
+import math
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from fedtiny.value import Value
+
+__all__ = ["Training"]
+
+
+class Training(Value):
+    """Local training: stochastic gradient descent, its optimizer state made anew for every round."""
+
+    epochs: Annotated[int, Field(ge=1)] = 5
+    """Passes over the local examples."""
+    batch: Annotated[int, Field(ge=2)] = 64
+    """Examples a step."""
+    lr: Annotated[float, Field(gt=0)] = 0.05
+    """Learning rate."""
+    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
+    """Momentum of SGD."""
+    weight_decay: Annotated[float, Field(ge=0)] = 5e-4
+    """L2 penalty: weight_decay * weight is added to each gradient."""
+    lr_schedule: Literal["constant", "cosine"] = "constant"
+    """Learning rate over rounds: constant, or down a half cosine to 0 after the last one."""
+
+    def at(self, round: int, rounds: int) -> "Training":
+        """The training of one round: the learning rate of this place in the schedule, the rest unchanged."""
+        if self.lr_schedule == "constant":
+            return self
+        lr = self.lr * (1 + math.cos(math.pi * round / rounds)) / 2
+        return self.model_copy(update={"lr": lr})

@@ -1,0 +1,71 @@
+"""Central evaluation of weights on labelled pictures."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional
+from torchmetrics.functional.classification import multiclass_confusion_matrix
+
+from fedtiny.data.datasets import Images
+from fedtiny.data.loaders import Batches
+from fedtiny.sparse.network import Weights, load_
+
+__all__ = ["Evaluation", "Examiner"]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Evaluation:
+    """How good weights are.
+
+    Attributes:
+        loss: Mean cross-entropy, in nats.
+        accuracy: Share of examples classified correctly, in [0, 1].
+        confusion: (classes, classes) int64; row is the true class, column the predicted one.
+    """
+
+    loss: float
+    accuracy: float
+    confusion: Tensor
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Examiner:
+    """A set of examples to examine weights by; the module is only a place to put the weights in.
+
+    Attributes:
+        module: The network.
+        images: (N, C, H, W) uint8.
+        labels: (N,) int64.
+        data: How pixels are scaled.
+        classes: Number of classes.
+    """
+
+    module: nn.Module
+    images: NDArray[np.uint8]
+    labels: NDArray[np.int64]
+    data: Images
+    classes: int
+
+    def examine(self, weights: Weights) -> Evaluation | None:
+        """Runs all examples through the network in evaluation mode; None if there are none."""
+        if not len(self.labels):
+            return None
+        load_(self.module, weights)
+        self.module.eval()
+        logits, labels = [], []
+        with torch.inference_mode():
+            for images, truth in Batches(
+                self.images, self.labels, np.arange(len(self.labels)), 250, self.data
+            ):
+                logits.append(self.module(images))
+                labels.append(truth)
+        scores, truth = torch.cat(logits), torch.cat(labels)
+        predicted = scores.argmax(1)
+        return Evaluation(
+            loss=float(functional.cross_entropy(scores, truth)),
+            accuracy=float((predicted == truth).double().mean()),
+            confusion=multiclass_confusion_matrix(predicted, truth, self.classes),
+        )

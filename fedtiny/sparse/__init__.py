@@ -1,0 +1,1 @@
+"""Masks and scores: pure tensors that know neither clients nor rounds."""

@@ -1,0 +1,83 @@
+"""What training a masked network costs a device: modelled, never measured.
+
+Two accountings of floating-point operations are in use; every figure must name its own. Both count 2 FLOPs a
+multiply-add, a backward pass as two forward passes, and nothing for normalisation and the loss. With F_s the
+forward pass of the masked network and F_d that of the dense one:
+
+* `rigl` (Evci et al. 2020): a step is 3 F_s; one that needs the dense weight gradient is 2 F_s + F_d.
+* `fedrts` (FedRTS, appendix F.4): a step is 3 F_s; one that needs the dense gradient is F_s + 2 F_d.
+
+Here only the layers whose dense gradient is asked for count as dense: FedTiny's block, not the whole network.
+"""
+
+from collections.abc import Collection
+from typing import Literal
+
+from fedtiny.sparse.mask import Mask
+from fedtiny.sparse.network import Network
+
+__all__ = ["Accounting", "activation_bytes", "forward_flops", "memory_bytes", "training_flops"]
+
+Accounting = Literal["rigl", "fedrts"]
+
+
+def _density(mask: Mask | None) -> dict[str, float]:
+    return {} if mask is None else mask.densities()
+
+
+def forward_flops(network: Network, mask: Mask | None) -> float:
+    """FLOPs of one example's forward pass: 2 * multiply-adds * density, summed over the layers."""
+    density = _density(mask)
+    return sum(2 * layer.macs * density.get(layer.name, 1.0) for layer in network.layers)
+
+
+def training_flops(
+    network: Network,
+    mask: Mask | None,
+    examples: int,
+    dense: Collection[str] = (),
+    dense_examples: int = 0,
+    accounting: Accounting = "rigl",
+) -> float:
+    """FLOPs of local training.
+
+    Args:
+        network: The network.
+        mask: Its mask while training; None is dense.
+        examples: Examples trained on, each epoch counted.
+        dense: Layers whose dense weight gradient is needed in the last step.
+        dense_examples: Examples in that step.
+        accounting: Which count; see the top of this file.
+    """
+    density = _density(mask)
+    extra = sum(2 * x.macs * (1 - density.get(x.name, 1.0)) for x in network.layers if x.name in dense)
+    factor = 1 if accounting == "rigl" else 2
+    return 3 * forward_flops(network, mask) * examples + factor * extra * dense_examples
+
+
+def memory_bytes(network: Network, mask: Mask | None, momentum: bool, top: dict[str, int]) -> int:
+    """Bytes that training needs on a device, beyond activations.
+
+    A kept weight of a masked layer takes 4 bytes of value and 4 of index, 4 of gradient and 4 of momentum if there
+    is any; every other parameter the same without the index; a batch-norm buffer 4. The top-k buffer takes 8 an
+    entry, and the largest layer it reads from 4 a weight, since its dense gradient is alive for a moment.
+
+    Args:
+        network: The network.
+        mask: Its mask; None is dense.
+        momentum: Whether the optimizer keeps a momentum.
+        top: Parameter name -> entries of its top-k buffer.
+    """
+    state = 12 if momentum else 8
+    masked = {} if mask is None else mask.keep
+    sparse = 0 if mask is None else mask.kept * (4 + state)
+    weights = dict(network.module.named_parameters())
+    rest = sum(x.numel() * state for name, x in weights.items() if name not in masked)
+    buffers = sum(4 * x.numel() for x in network.module.buffers() if x.is_floating_point())
+    moment = max((4 * weights[name].numel() for name in top), default=0)
+    return sparse + rest + buffers + 8 * sum(top.values()) + moment
+
+
+def activation_bytes(network: Network, batch: int) -> int:
+    """Bytes of the activations that one training step keeps: outputs of all leaf modules, float32."""
+    return 4 * network.activations * batch

@@ -1,0 +1,1 @@
+"""Numbers out: records, and the places they go to."""

@@ -1,0 +1,90 @@
+"""What a person sees while a run goes on: one line a round, and how long it will take."""
+
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from rich.console import Console as Terminal
+from rich.progress import BarColumn, Progress, TextColumn
+from rich.table import Table as Grid
+
+from fedtiny.table import Table
+from fedtiny.track.record import RoundRecord, Start
+from fedtiny.track.results import human_bytes, result_table
+from fedtiny.track.sinks import Sink
+
+__all__ = ["Console"]
+
+
+class Console(Sink):
+    """Live on a terminal, plain lines elsewhere."""
+
+    def __init__(self, title: str, folder: Path) -> None:
+        """Prepares to print.
+
+        Args:
+            title: The first line.
+            folder: The run's folder, named at the end.
+        """
+        self._terminal = Terminal(highlight=False)
+        self._title, self._folder = title, folder
+        self._bar = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            TextColumn("{task.fields[eta]}"),
+            console=self._terminal,
+            transient=True,
+            disable=not self._terminal.is_terminal,
+        )
+        self._task = self._bar.add_task("starting", eta="")
+        self._rounds, self._began = 0, 0.0
+
+    def start(self, start: Start) -> None:
+        self._terminal.print(f"[bold]{self._title}[/bold]")
+        self._rounds = start.rounds
+        self._bar.update(self._task, total=start.rounds, description="starting clients, choosing a mask")
+        self._bar.start()
+
+    def found(self, tables: Sequence[Table]) -> None:
+        for table in tables:
+            # The layers' densities are for the report: eight columns more would not fit a terminal.
+            self._terminal.print(_grid(Table(table.title, table.columns[:3], tuple(x[:3] for x in table.rows), table.chosen)))
+        self._terminal.print(
+            f"[dim]{'round':>9} {'loss':>7} {'accuracy':>9} {'density':>9} {'up':>9} {'down':>9} {'ETA':>7}[/dim]"
+        )
+        self._began = time.monotonic()
+
+    def round(self, record: RoundRecord) -> None:
+        done = record.round + 1
+        left = (time.monotonic() - self._began) / done * (self._rounds - done)
+        eta = f"{int(left) // 60}:{int(left) % 60:02d}"
+        moved = ", ".join(f"{name.removesuffix('.weight')} {n}" for name, n in record.exchanged.items())
+        accuracy = "" if record.test_accuracy is None else f"{100 * record.test_accuracy:.2f} %"
+        self._terminal.print(
+            f"{f'{done}/{self._rounds}':>9} {record.train_loss:7.4f} {accuracy:>9} {100 * record.density:7.3f} % "
+            f"{human_bytes(record.upload_bytes):>9} {human_bytes(record.download_bytes):>9} {eta:>7}"
+            + (f"  [cyan]moved {moved}[/cyan]" if moved else ""),
+            soft_wrap=True,
+        )
+        self._bar.update(self._task, completed=done, description=f"round {done}", eta=f"{eta} left")
+
+    def finish(self, summary: Mapping[str, object]) -> None:
+        self._bar.stop()
+        self._terminal.print(_grid(result_table(summary)))
+        self._terminal.print("Written:")
+        for path in sorted(self._folder.iterdir()):
+            self._terminal.print(f"  {path}", soft_wrap=True)
+
+    def close(self) -> None:
+        self._bar.stop()
+
+
+def _grid(table: Table) -> Grid:
+    grid = Grid(title=table.title, title_justify="left")
+    for i, column in enumerate(table.columns):
+        grid.add_column(column, justify="left" if i == 0 else "right")
+    for i, row in enumerate(table.rows):
+        cells = [f"{cell:.4g}" if isinstance(cell, float) else str(cell) for cell in row]
+        chosen = i == table.chosen
+        grid.add_row(*cells[:-1], cells[-1] + (" <-" if chosen else ""), style="bold green" if chosen else None)
+    return grid

@@ -1,0 +1,74 @@
+"""Every reported number, with its unit in its name."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+__all__ = ["RoundRecord", "Start"]
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """What is known before the first round.
+
+    Attributes:
+        rounds: Rounds to come.
+        clients: Clients in the federation.
+        class_counts: Training examples of each class, one row a client.
+        classes: Name of each class.
+        layers: Weights of each prunable layer, from input to output.
+        parameters: Trainable numbers of the network.
+        prunable: Weights that may be pruned.
+    """
+
+    rounds: int
+    clients: int
+    class_counts: tuple[tuple[int, ...], ...]
+    classes: tuple[str, ...]
+    layers: Mapping[str, int]
+    parameters: int
+    prunable: int
+
+
+@dataclass(frozen=True, slots=True)
+class RoundRecord:
+    """One federated round.
+
+    Attributes:
+        round: 0-based.
+        seconds: Wall-clock time of the round, evaluation included.
+        clients: Who took part.
+        train_loss: Mean over clients, weighted by examples, of the last local epoch's loss.
+        test_loss: Mean cross-entropy on the test set, in nats; None if this round was not evaluated.
+        test_accuracy: Share correct on the test set, in [0, 1]; None likewise.
+        validation_loss: As `test_loss`, on the validation set; None too if there is none.
+        validation_accuracy: As `test_accuracy`, on the validation set.
+        density: Kept / prunable weights after the round.
+        density_all: Parameters that are not pruned / all parameters.
+        layer_densities: Density of each prunable layer.
+        exchanged: Weights that were dropped and as many grown, layer by layer; empty if the mask did not move.
+        upload_bytes: Encoded bytes from all clients.
+        download_bytes: Encoded bytes to all clients.
+        flops: Modelled training FLOPs of the busiest client, by accounting (`rigl`, `fedrts`).
+        memory_bytes: Modelled training memory of a client, activations apart.
+        activation_bytes: Modelled activations of one training step.
+        weights_sha256: Fingerprint of weights and mask after the round.
+    """
+
+    round: int
+    seconds: float
+    clients: tuple[int, ...]
+    train_loss: float
+    test_loss: float | None
+    test_accuracy: float | None
+    validation_loss: float | None
+    validation_accuracy: float | None
+    density: float
+    density_all: float
+    layer_densities: Mapping[str, float]
+    exchanged: Mapping[str, int]
+    upload_bytes: int
+    download_bytes: int
+    flops: Mapping[str, float]
+    memory_bytes: int
+    activation_bytes: int
+    weights_sha256: str = field(repr=False)

@@ -1,0 +1,169 @@
+"""One self-contained page a run: what happened, and what it cost."""
+
+from collections.abc import Mapping, Sequence
+from html import escape
+from pathlib import Path
+
+import plotly.graph_objects as go
+import yaml
+from plotly.offline import get_plotlyjs
+
+from fedtiny.table import Table
+from fedtiny.track import figures
+from fedtiny.track.record import RoundRecord, Start
+from fedtiny.track.results import human_bytes, number, result_table, rigl_flops
+
+__all__ = ["write_report"]
+
+_STYLE = """
+body { font: 16px/1.5 system-ui, sans-serif; color: #1b2733; margin: 0 auto; max-width: 1080px; padding: 24px; }
+h1 { margin-bottom: 4px; } h2 { margin: 40px 0 4px; } p { max-width: 78ch; }
+.tiles { display: grid; grid-template-columns: repeat(auto-fit, minmax(190px, 1fr)); gap: 12px; margin: 20px 0; }
+.tile { background: #f3f6f9; border-radius: 8px; padding: 14px 16px; } .tile b { display: block; font-size: 26px; }
+table { border-collapse: collapse; } td, th { padding: 3px 14px 3px 0; text-align: left; }
+pre { background: #f3f6f9; border-radius: 8px; padding: 16px; overflow-x: auto; font-size: 13px; }
+.quiet { color: #5a6875; }
+"""
+
+
+def write_report(
+    path: Path,
+    settings: Mapping[str, object],
+    start: Start,
+    tables: Sequence[Table],
+    records: Sequence[RoundRecord],
+    summary: Mapping[str, object],
+    confusion: Sequence[Sequence[int]],
+) -> None:
+    """Writes the page; it loads nothing from anywhere.
+
+    Args:
+        path: The HTML file.
+        settings: The whole configuration.
+        start: What was known before the first round.
+        tables: What the method found; a table whose second column is a loss is drawn.
+        records: One record a round.
+        summary: The figures of `summary.json`.
+        confusion: Row is the true class, column the predicted one.
+    """
+    sections = [
+        _section(
+            "Accuracy and loss",
+            "After every round the averaged model is tested on pictures that no client has seen. Dotted vertical "
+            "lines are rounds in which the mask moved. The training loss is what clients see on their own data "
+            "while they train; the test decides nothing.",
+            figures.curves(records),
+        )
+    ]
+    for table in tables:
+        sections.append(
+            _section(
+                table.title,
+                "Each candidate is the same pretrained network, pruned to the same overall density with other layer "
+                "densities. Its batch-norm statistics were measured anew on the clients' data; then every client "
+                "told its loss. The candidate of least federated loss, marked, started the training.",
+                figures.candidates(table),
+            )
+        )
+    if start.prunable:
+        moved = any(x.exchanged for x in records)
+        sections.append(
+            _section(
+                "Density of each layer",
+                "Rows are layers from input to output, columns are rounds; the lighter, the more of the layer is "
+                "kept. The exchange of weights within a layer keeps its density: it shows in the next picture."
+                if moved
+                else "Rows are layers from input to output, columns are rounds; the lighter, the more of the layer "
+                "is kept. The mask did not move in this run.",
+                figures.densities(records),
+            )
+        )
+        if moved:
+            sections.append(
+                _section(
+                    "The mask moves, block by block",
+                    "In each adjusting round one block of layers drops its smallest weights and grows as many where "
+                    "the clients' averaged gradients were largest, fewer each time as the schedule cools down.",
+                    figures.moves(records),
+                )
+            )
+    sections += [
+        _section(
+            "Who holds what",
+            "Every client has its own mixture of classes, and keeps its pictures to itself.",
+            figures.classes(start),
+        ),
+        _section(
+            "Costs against a dense run",
+            "Bytes are the lengths of the encoded messages, all clients and rounds together, selection included. "
+            "FLOPs are modelled, not measured: multiply-adds that a device would make which skips pruned weights. "
+            "The dense run trains the same network without pruning.",
+            figures.costs(summary),
+        ),
+        _section(
+            "Confusion matrix",
+            "What the final model says of the test pictures.",
+            figures.confusion(confusion, start.classes),
+        ),
+    ]
+    page = [
+        "<!doctype html><html lang='en'><meta charset='utf-8'>",
+        f"<title>{escape(str(summary['name']))}: FedTiny report</title><style>{_STYLE}</style>",
+        f"<script>{get_plotlyjs()}</script>",
+        f"<h1>{escape(str(summary['name']))}</h1>",
+        f"<p class='quiet'>{_story(start, records, summary)}</p>",
+        _tiles(summary),
+        *sections,
+        "<h2>All figures</h2>",
+        _html(result_table(summary)),
+        "<h2>Configuration</h2><p>Saved as <code>config.yaml</code>: "
+        "<code>python -m fedtiny run config.yaml</code> makes the same run again, to the bit on the same machine.</p>",
+        f"<pre>{escape(yaml.safe_dump(dict(settings), sort_keys=False))}</pre></html>",
+    ]
+    path.write_text("\n".join(page), encoding="utf-8")
+
+
+def _story(start: Start, records: Sequence[RoundRecord], summary: Mapping[str, object]) -> str:
+    moved = sum(1 for x in records if x.exchanged)
+    adjusted = f" In {moved} of them the mask was adjusted." if moved else ""
+    return escape(
+        f"{start.clients} clients trained a network of {start.parameters:,} parameters together for {len(records)} "
+        f"rounds without sharing their pictures: method {summary['method']}, seed {summary['seed']}.{adjusted} "
+        f"Only {100 * number(summary, 'density'):.3g} % of its {start.prunable:,} prunable weights are kept; "
+        f"the rest are exactly 0 and were neither trained nor sent."
+        if summary["method"] != "dense"
+        else f"{start.clients} clients trained a network of {start.parameters:,} parameters together for "
+        f"{len(records)} rounds without sharing their pictures. Nothing was pruned: this is what it costs whole."
+    )
+
+
+def _tiles(summary: Mapping[str, object]) -> str:
+    dense = number(summary, "dense_upload_bytes")
+    tiles = (
+        (f"{100 * number(summary, 'test_accuracy'):.2f} %", "test accuracy"),
+        (f"{100 * number(summary, 'density'):.3g} %", "of the prunable weights kept"),
+        (
+            human_bytes(number(summary, "upload_bytes")),
+            f"uploaded in all, {100 * number(summary, 'upload_bytes') / dense:.3g} % of dense (measured)",
+        ),
+        (
+            f"{100 * rigl_flops(summary) / number(summary, 'dense_flops_per_round_max'):.3g} %",
+            "of dense training FLOPs (modelled, rigl)",
+        ),
+        (human_bytes(number(summary, "memory_bytes_max")), "client memory beyond activations (modelled)"),
+    )
+    boxes = "".join(f"<div class='tile'><b>{escape(big)}</b>{escape(small)}</div>" for big, small in tiles)
+    return f"<div class='tiles'>{boxes}</div>"
+
+
+def _section(title: str, text: str, figure: go.Figure) -> str:
+    chart = figure.to_html(full_html=False, include_plotlyjs=False, config={"displaylogo": False})
+    return f"<h2>{escape(title)}</h2><p>{escape(text)}</p>{chart}"
+
+
+def _html(table: Table) -> str:
+    head = "".join(f"<th>{escape(column)}</th>" for column in table.columns)
+    rows = "".join(
+        "<tr>" + "".join(f"<td>{escape(str(cell))}</td>" for cell in row) + "</tr>" for row in table.rows
+    )
+    return f"<table><tr>{head}</tr>{rows}</table>"

@@ -1,0 +1,75 @@
+"""A run's result as a person reads it."""
+
+from collections.abc import Mapping
+
+from fedtiny.table import Table
+
+__all__ = ["human_bytes", "human_flops", "result_table"]
+
+
+def human_bytes(count: float) -> str:
+    """Bytes in decimal units: 1,234,567 is `1.23 MB`."""
+    return f"{_scaled(count)}B"
+
+
+def human_flops(count: float) -> str:
+    """FLOPs in decimal units: 1,234,567 is `1.23 MFLOP`."""
+    return f"{_scaled(count)}FLOP"
+
+
+def _scaled(count: float) -> str:
+    for unit in ("", "k", "M", "G", "T"):
+        if count < 999.5:
+            return f"{count:.3g} {unit}"
+        count /= 1000
+    return f"{count:.3g} P"
+
+
+def number(summary: Mapping[str, object], key: str) -> float:
+    """A figure of the summary, as a number."""
+    value = summary[key]
+    assert isinstance(value, int | float), key
+    return float(value)
+
+
+def rigl_flops(summary: Mapping[str, object]) -> float:
+    """The busiest client's modelled training FLOPs of the costliest round, in the `rigl` accounting."""
+    flops = summary["flops_per_round_max"]
+    assert isinstance(flops, Mapping)
+    return float(flops["rigl"])
+
+
+def result_table(summary: Mapping[str, object]) -> Table:
+    """What a run came to, beside what a dense model costs where that is known."""
+
+    def of(key: str) -> float:
+        return number(summary, key)
+
+    def share(part: float, whole: float) -> str:
+        return f"{100 * part / whole:.3g} %"
+
+    kept = round(of("density") * of("prunable"))
+    rows = (
+        ("test accuracy", f"{100 * of('test_accuracy'):.2f} %", ""),
+        ("density", f"{100 * of('density'):.3g} %", f"{kept:,} of {of('prunable'):,.0f} prunable weights"),
+        ("density of all parameters", f"{100 * of('density_all'):.3g} %", f"of {of('parameters'):,.0f}"),
+        (
+            "uploaded (measured)",
+            human_bytes(of("upload_bytes")),
+            f"{share(of('upload_bytes'), of('dense_upload_bytes'))} of dense",
+        ),
+        (
+            "downloaded (measured)",
+            human_bytes(of("download_bytes")),
+            f"{share(of('download_bytes'), of('dense_upload_bytes'))} of dense",
+        ),
+        ("of which selection", human_bytes(of("selection_bytes")), "both directions"),
+        (
+            "FLOPs a client and round (modelled, rigl)",
+            human_flops(rigl_flops(summary)),
+            f"{share(rigl_flops(summary), of('dense_flops_per_round_max'))} of dense",
+        ),
+        ("memory a client (modelled)", human_bytes(of("memory_bytes_max")), "beyond activations"),
+        ("seconds", f"{of('seconds'):.1f}", f"{of('rounds'):.0f} rounds"),
+    )
+    return Table(f"{summary['method']} on {of('clients'):.0f} clients", ("figure", "value", ""), rows)
