@@ -17,6 +17,7 @@ from pathlib import Path
 
 from fedtiny.config.load import load
 from fedtiny.run import prepare, run
+from fedtiny.track.results import number, rigl_flops
 
 METHODS = {
     "fedtiny": [],
@@ -64,10 +65,10 @@ def main() -> None:
     print("|---|---|---|---|---|---|---|")
     for method, density in sorted(cells, key=lambda cell: (cell[0] != "dense", -cell[1])):
         same = [x for x in runs if x["label"] == method and x["target"] == density]
-        test = [100 * x["test_accuracy"] for x in same]
-        checked = statistics.mean(100 * x["validation_last5"] for x in same)
-        up = statistics.mean(x["upload_bytes"] for x in same) / 1e6
-        flops = statistics.mean(x["flops_per_round_max"]["rigl"] for x in same) / 1e6
+        test = [100 * number(x, "test_accuracy") for x in same]
+        checked = statistics.mean(100 * number(x, "validation_last5") for x in same)
+        up = statistics.mean(number(x, "upload_bytes") for x in same) / 1e6
+        flops = statistics.mean(rigl_flops(x) for x in same) / 1e6
         each = " ".join(f"{x:.1f}" for x in test)
         shown = "1" if method == "dense" else f"{density:g}"
         print(f"| {shown} | {method} | {statistics.mean(test):.1f} | {each} | {checked:.1f} | {up:.2f} | {flops:.1f} |")

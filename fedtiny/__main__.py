@@ -8,8 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from fedtiny.config.load import Source
-    from fedtiny.config.schema import RunConfig
     from fedtiny.run import Prepared
     from fedtiny.track.sinks import Sink
 
@@ -88,10 +86,14 @@ def _checked(presets: Sequence[Path], overrides: Sequence[str]) -> "tuple[Prepar
     if folder is not None and folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         what = "already holds a run" if (folder / "config.yaml").exists() else "is not an empty folder"
         problems.append(f"out: {folder} {what}; name another folder, or remove it")
-    prepared = None
+    config, prepared = None, None
     try:
         config = validate(gather(presets, [x for x in overrides if not x.startswith("out=")]))
-        prepared = prepare(config)
+    except ConfigError as error:
+        problems += error.problems
+        config = error.rest
+    try:
+        prepared = prepare(config) if config else None
     except ConfigError as error:
         problems += error.problems
     if problems or prepared is None:

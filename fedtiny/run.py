@@ -1,7 +1,7 @@
 """One run: the only place that knows all rooms.
 
-    config -> data set -> shares -> clients -> fleet
-    method.begin -> (method.order -> fleet -> method.absorb -> evaluate -> record) * rounds -> files
+config -> data set -> shares -> clients -> fleet
+method.begin -> (method.order -> fleet -> method.absorb -> evaluate -> record) * rounds -> files
 """
 
 import json
@@ -127,7 +127,7 @@ def run(prepared: Prepared, folder: Path, sinks: Sequence[Sink] = ()) -> RunResu
     """
     began = time.perf_counter()
     torch.set_num_threads(1)  # As in the clients: sums in another order would be other bits.
-    config, network, examples = prepared.config, prepared.network, prepared.examples
+    config, network = prepared.config, prepared.network
     settings = config.model_dump(mode="json")
     (folder / "config.yaml").write_text(yaml.safe_dump(settings, sort_keys=False), encoding="utf-8")
     start = _start(prepared)
@@ -138,39 +138,33 @@ def run(prepared: Prepared, folder: Path, sinks: Sequence[Sink] = ()) -> RunResu
         for sink in everyone:
             sink.start(start)
         world = _world(prepared)
-        fleet = stack.enter_context(
-            config.fleet.open(world, config.clients, config.cohort or config.clients)
-        )
+        fleet = stack.enter_context(config.fleet.open(world, config.clients, config.cohort or config.clients))
         ledger = Ledger(fleet, world.layout, network)
-        state = _begin(prepared, ledger)
+        first = _begin(prepared, ledger)
         selection = ledger.take()
-        tables = config.method.findings(network, state)
+        tables = config.method.findings(network, first)
         for sink in everyone:
             sink.found(tables)
         records: list[RoundRecord] = []
-        plan = Plan(
-            config.method, config.training, config.rounds, config.cohort, config.evaluate_every, config.seed
-        )
-        last: Evaluation | None = None
+        plan = Plan(config.method, config.training, config.rounds, config.cohort, config.evaluate_every, config.seed)
+        final, last = first, None
         first_round = 0.0
         test, validation = _examiners(prepared)
-        for state, record, evaluation in rounds(plan, network, ledger, state, test, validation):
+        for state, record, evaluation in rounds(plan, network, ledger, first, test, validation):
             first_round = first_round or time.perf_counter() - began
             records.append(record)
-            last = evaluation or last
+            final, last = state, evaluation or last
             for sink in everyone:
                 sink.round(record)
         assert last is not None
         seconds = {"seconds": time.perf_counter() - began, "seconds_to_first_round": first_round}
-        summary = _summary(prepared, state, records, selection, last) | seconds
-        save_model(folder / "model.safetensors", state.weights, state.mask, _about(prepared))
+        summary = _summary(prepared, final, records, selection, last) | seconds
+        save_model(folder / "model.safetensors", final.weights, final.mask, _about(prepared))
         (folder / "summary.json").write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
-        write_report(
-            folder / "report.html", settings, start, tables, records, summary, last.confusion.tolist()
-        )
+        write_report(folder / "report.html", settings, start, tables, records, summary, last.confusion.tolist())
         for sink in everyone:
             sink.finish(summary)
-    return RunResult(summary, records, tables, state)
+    return RunResult(summary, records, tables, final)
 
 
 def _world(prepared: Prepared) -> World:
@@ -252,9 +246,7 @@ def _summary(
         "download_bytes": selection.download_bytes + sum(x.download_bytes for x in records),
         "selection_bytes": selection.upload_bytes + selection.download_bytes,
         "dense_upload_bytes": dense_model * cohort * len(records),
-        "flops_per_round_max": {
-            name: max(x.flops[name] for x in records) for name in records[0].flops
-        },
+        "flops_per_round_max": {name: max(x.flops[name] for x in records) for name in records[0].flops},
         "dense_flops_per_round_max": training_flops(network, None, most),
         "selection_flops_max": selection.measuring_flops_max,
         "memory_bytes_max": max(x.memory_bytes for x in records),
@@ -278,4 +270,3 @@ def _about(prepared: Prepared) -> dict[str, object]:
         "mean": config.data.mean,
         "std": config.data.std,
     }
-

@@ -97,7 +97,7 @@ class Client:
         loop.max_epochs = order.training.epochs
         loop.epoch_progress.reset()
         loop.epoch_loop.batch_progress.reset()
-        self._run(callbacks + [KeepMask(order.mask)], batches, fit=True)
+        self._run([*callbacks, KeepMask(order.mask)], batches, fit=True)
 
     def _measure(self, callbacks: list[pl.Callback], indices: NDArray[np.int64]) -> None:
         world = self._world
@@ -105,7 +105,7 @@ class Client:
         self._run(callbacks, batches, fit=False)
 
     def _run(self, callbacks: list[pl.Callback], batches: Batches, fit: bool) -> None:
-        self._trainer.callbacks = callbacks  # type: ignore[attr-defined]
+        self._trainer.callbacks = callbacks  # type: ignore[attr-defined]  # set by Lightning, not declared
         try:
             with warnings.catch_warnings():
                 # Validation is a call of its own here; and Lightning 2.6 reads a type that torch 2.14 renamed.

@@ -66,7 +66,12 @@ class KeepMask(pl.Callback):
         pl_module.trainable = trainable
 
     def on_train_batch_end(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: object, batch: Batch, batch_idx: int
+        self,
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,
+        outputs: object,
+        batch: Batch,
+        batch_idx: int,
     ) -> None:
         """Writes the kept weights that the step moved back to their places."""
         for layer in self._layers:

@@ -56,6 +56,4 @@ class Classifier(pl.LightningModule):
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """Plain SGD, new for every fit: no optimizer state survives a round, as in the papers."""
         how = self.training_settings
-        return torch.optim.SGD(
-            self.trainable, lr=how.lr, momentum=how.momentum, weight_decay=how.weight_decay
-        )
+        return torch.optim.SGD(self.trainable, lr=how.lr, momentum=how.momentum, weight_decay=how.weight_decay)

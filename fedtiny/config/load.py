@@ -1,5 +1,6 @@
 """YAML presets and dotted overrides into one validated configuration."""
 
+import copy
 import difflib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -20,9 +21,15 @@ Tree = dict[str, object]
 class ConfigError(ValueError):
     """What is wrong with a configuration: one line for each thing, all of them at once."""
 
-    def __init__(self, problems: Iterable[str]) -> None:
-        """Keeps the lines."""
+    def __init__(self, problems: Iterable[str], rest: RunConfig | None = None) -> None:
+        """Keeps the lines.
+
+        Args:
+            problems: One line for each thing that is wrong.
+            rest: The configuration without the keys that are wrong, to look for more in; None if that is no use.
+        """
         self.problems = tuple(problems)
+        self.rest = rest
         super().__init__("\n".join(self.problems))
 
 
@@ -33,10 +40,12 @@ class Source:
     Attributes:
         tree: Nested mappings, as YAML gives them.
         origin: Dotted key -> the preset that set it last; empty for an override.
+        problems: What could not be read, one line each.
     """
 
     tree: Tree
     origin: Mapping[str, str]
+    problems: tuple[str, ...] = ()
 
     def where(self, path: str) -> str:
         """` (in FILE)` for the preset that set `path`, or what lies around it; nothing for an override."""
@@ -51,14 +60,12 @@ def gather(presets: Iterable[Path], overrides: Iterable[str] = ()) -> Source:
     """Merges presets, then `key.of.field=value` overrides, over the defaults; later wins.
 
     A mapping whose `name` changes replaces the one before, since the old one's fields mean nothing to it. Overrides
-    of a `name` are taken first, so that none of the others is lost to that rule.
-
-    Raises:
-        ConfigError: A preset cannot be read, or an override is not of the form key=value.
+    of a `name` are taken first, so that none of the others is lost to that rule. What cannot be read is left out
+    and told by `validate`, with all else that is wrong.
     """
     tree: Tree = RunConfig().model_dump(mode="json")
     origin: dict[str, str] = {}
-    problems = []
+    problems: list[str] = []
     for preset in presets:
         try:
             _merge_(tree, _read(preset), origin, str(preset), "")
@@ -73,9 +80,7 @@ def gather(presets: Iterable[Path], overrides: Iterable[str] = ()) -> Source:
             _merge_(tree, _nested(key, yaml.safe_load(value)), origin, "", "")
         except yaml.YAMLError as error:
             problems.append(f"{key}: is not YAML ({' '.join(str(error).split())})")
-    if problems:
-        raise ConfigError(problems)
-    return Source(tree, origin)
+    return Source(tree, origin, tuple(problems))
 
 
 def _read(preset: Path) -> Tree:
@@ -110,10 +115,30 @@ def validate(source: Source) -> RunConfig:
         ConfigError: Keys or values are wrong; all of them at once.
     """
     try:
-        return RunConfig.model_validate(source.tree)
+        config = RunConfig.model_validate(source.tree)
     except ValidationError as error:
-        lines = dict.fromkeys(_explain(problem, source) for problem in error.errors())
-        raise ConfigError(lines) from None
+        explained = [_explain(problem) for problem in error.errors()]
+        lines = dict.fromkeys(f"{key}: {text}{source.where(key)}" for key, text in explained)
+        raise ConfigError([*source.problems, *lines], _rest(source, {key for key, _ in explained})) from None
+    if source.problems:
+        raise ConfigError(source.problems, config)
+    return config
+
+
+def _rest(source: Source, wrong: set[str]) -> RunConfig | None:
+    """The configuration with the wrong keys left out; None if the data set is among them, or it is still wrong."""
+    tree = copy.deepcopy(source.tree)
+    for key in wrong:
+        *outer, last = key.split(".")
+        branch: object = tree
+        for part in outer:
+            branch = branch.get(part) if isinstance(branch, dict) else None
+        if isinstance(branch, dict):
+            branch.pop(last, None)
+    try:
+        return None if any(key.split(".")[0] == "data" for key in wrong) else RunConfig.model_validate(tree)
+    except ValidationError:
+        return None
 
 
 def override(config: RunConfig, dotted: Mapping[str, object]) -> RunConfig:
@@ -164,8 +189,8 @@ def _tag(model: type[BaseModel]) -> object:
     return field.default if field else None
 
 
-def _explain(problem: ErrorDetails, source: Source) -> str:
-    """One line: dotted key, rule, value, the way out, and the preset that set it."""
+def _explain(problem: ErrorDetails) -> tuple[str, str]:
+    """The dotted key, and the rule, the value and the way out."""
     path: list[str] = []
     models: list[type[BaseModel]] = [RunConfig]
     tags = 0
@@ -182,20 +207,20 @@ def _explain(problem: ErrorDetails, source: Source) -> str:
             break
         fields = [model.model_fields.get(str(part)) for model in models]
         models = [model for field in fields if field for model in _models(field.annotation)]
-    key, where = ".".join(path), source.where(".".join(path))
+    key = ".".join(path)
     match problem["type"]:
         case "extra_forbidden":
             known = sorted({name for model in models for name in model.model_fields})
             near = difflib.get_close_matches(path[-1], known, 1)
             hint = f"did you mean {near[0]}?" if near else f"known are {', '.join(known)}"
-            return f"{key}: there is no such key; {hint}{where}"
+            return key, f"there is no such key; {hint}"
         case "union_tag_invalid" | "union_tag_not_found":
             names = sorted(str(_tag(model)) for model in models)
             given = problem["input"].get("name") if isinstance(problem["input"], dict) else problem["input"]
             near = difflib.get_close_matches(str(given), names, 1)
             hint = f"did you mean {near[0]}? " if near else ""
-            return f"{key}.name: must be one of {', '.join(names)}; {hint}got {given!r}{where}"
+            return f"{key}.name", f"must be one of {', '.join(names)}; {hint}got {given!r}"
         case "missing":
-            return f"{key}: must be given{where}"
+            return key, "must be given"
     message = problem["msg"][0].lower() + problem["msg"][1:]
-    return f"{key}: {message}, got {problem['input']!r}{where}"
+    return key, f"{message}, got {problem['input']!r}"

@@ -239,6 +239,4 @@ class Synthetic(Images):
         return Examples(images[:n], labels[:n], images[n:], labels[n:], names)
 
 
-AnyData = Annotated[
-    Digits | Cifar10 | Cifar100 | Svhn | ImageFolder | Synthetic, Field(discriminator="name")
-]
+AnyData = Annotated[Digits | Cifar10 | Cifar100 | Svhn | ImageFolder | Synthetic, Field(discriminator="name")]

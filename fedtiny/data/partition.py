@@ -25,7 +25,7 @@ class _Dealing(Value):
         raise NotImplementedError
 
     def split(self, labels: Indices, clients: int, rng: np.random.Generator) -> list[Indices]:
-        """Deals every example to exactly one client.
+        """Deals every example to one client at most; only shards and pathological leave any out.
 
         Args:
             labels: (N,) class of each example.
@@ -33,7 +33,7 @@ class _Dealing(Value):
             rng: The only source of randomness: equal streams give equal parts.
 
         Returns:
-            `clients` sorted index arrays, disjoint, together 0..N-1.
+            `clients` sorted index arrays, disjoint.
 
         Raises:
             ValueError: `min_examples * clients > N`, or no such deal was found; names the numbers.
@@ -89,13 +89,14 @@ class Dirichlet(_Dealing):
     def _partitioner(self, clients: int, seed: int) -> "Partitioner":
         from flwr_datasets.partitioner import DirichletPartitioner
 
-        return DirichletPartitioner(
-            clients, "label", self.alpha, self.min_examples, self_balancing=False, seed=seed
-        )
+        return DirichletPartitioner(clients, "label", self.alpha, self.min_examples, self_balancing=False, seed=seed)
 
 
 class Shards(_Dealing):
-    """Examples sorted by label are cut into equal shards; each client gets a few (McMahan et al. 2017)."""
+    """Examples sorted by label are cut into equal shards; each client gets a few (McMahan et al. 2017).
+
+    What does not fill a shard is left out.
+    """
 
     name: Literal["shards"] = "shards"
     shards: Annotated[int, Field(ge=1)] = 2
@@ -104,13 +105,11 @@ class Shards(_Dealing):
     def _partitioner(self, clients: int, seed: int) -> "Partitioner":
         from flwr_datasets.partitioner import ShardPartitioner
 
-        return ShardPartitioner(
-            clients, "label", self.shards, keep_incomplete_shard=True, seed=seed
-        )
+        return ShardPartitioner(clients, "label", self.shards, seed=seed)
 
 
 class Pathological(_Dealing):
-    """Each client has examples of a fixed number of classes only."""
+    """Each client has examples of a fixed number of classes only; a class that nobody has is left out."""
 
     name: Literal["pathological"] = "pathological"
     classes: Annotated[int, Field(ge=1)] = 2
@@ -119,9 +118,7 @@ class Pathological(_Dealing):
     def _partitioner(self, clients: int, seed: int) -> "Partitioner":
         from flwr_datasets.partitioner import PathologicalPartitioner
 
-        return PathologicalPartitioner(
-            clients, "label", self.classes, class_assignment_mode="deterministic", seed=seed
-        )
+        return PathologicalPartitioner(clients, "label", self.classes, class_assignment_mode="deterministic", seed=seed)
 
 
 Partition = Annotated[Iid | Dirichlet | Shards | Pathological, Field(discriminator="name")]

@@ -14,7 +14,8 @@ os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
 os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
 
 import ray
-from ray.actor import ActorHandle
+from ray import ObjectRef
+from ray.actor import ActorClass, ActorHandle
 from ray.exceptions import RayError, RayTaskError
 
 from fedtiny.client.client import Client
@@ -51,28 +52,33 @@ def local_ray(cpus: int | None) -> Iterator[int]:
         ray.shutdown()
 
 
+Sent = tuple[bytes, float]
+"""An encoded upload, and the seconds of the work."""
+
+
 class ClientActor:
     """A process that plays clients: a `Client` behind Ray's door."""
 
     def __init__(self, world: World) -> None:
         self._client = Client(world)
 
-    def send(self, order: Order, client: int) -> tuple[bytes, float]:
-        """The encoded upload, and the seconds of the work."""
+    def send(self, order: Order, client: int) -> Sent:
+        """Carries out the order as `client`."""
         return self._client.send(order, client)
 
 
 def start_fleet(world: World, clients: int, actors: int) -> "RayFleet":
     """Starts `actors` processes; `world` lies once in each node's shared memory."""
-    remote = ray.remote(num_cpus=1)(ClientActor)
     shared = ray.put(world)
-    return RayFleet([remote.remote(shared) for _ in range(actors)], world.layout, clients)
+    remote: ActorClass[ClientActor] = ray.remote(num_cpus=1)(ClientActor)
+    handles = [remote.remote(shared) for _ in range(actors)]
+    return RayFleet([x for x in handles if isinstance(x, ActorHandle)], world.layout, clients)
 
 
 class RayFleet:
     """Actors that take turns at being clients."""
 
-    def __init__(self, actors: Sequence[ActorHandle], layout: Layout, clients: int) -> None:
+    def __init__(self, actors: Sequence[ActorHandle[ClientActor]], layout: Layout, clients: int) -> None:
         """Takes over the actors."""
         self._actors, self._layout, self._size = actors, layout, clients
 
@@ -85,8 +91,8 @@ class RayFleet:
         """Hands the clients to whichever actor is free, and yields their uploads in the order of `clients`."""
         shared = ray.put(order)
         waiting, free = deque(clients), deque(self._actors)
-        running: dict[ray.ObjectRef, tuple[int, ActorHandle]] = {}
-        done: dict[int, tuple[bytes, float]] = {}
+        running: dict[ObjectRef[Sent], tuple[int, ActorHandle[ClientActor]]] = {}
+        done: dict[int, Sent] = {}
         for client in clients:
             while client not in done:
                 while free and waiting:
@@ -100,7 +106,7 @@ class RayFleet:
             buffer, seconds = done.pop(client)
             yield decode_upload(buffer, order, self._layout, client, seconds)
 
-    def _fetch(self, ref: "ray.ObjectRef", order: Order, client: int) -> tuple[bytes, float]:
+    def _fetch(self, ref: ObjectRef[Sent], order: Order, client: int) -> Sent:
         try:
             buffer, seconds = ray.get(ref)
         except RayTaskError as error:
@@ -110,4 +116,4 @@ class RayFleet:
             ) from None
         except RayError as error:
             raise ClientFailed(f"client {client} failed in round {order.round}: {error}") from None
-        return bytes(buffer), float(seconds)
+        return buffer, seconds

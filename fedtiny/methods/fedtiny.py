@@ -106,9 +106,7 @@ class FedTiny(Method):
         """The candidate pool: magnitude masks of the same weights under noisy layer densities."""
         allocation = Noisy(noise=self.noise)
         scores = {name: pretrained[name].abs() for name in network.prunable}
-        return [
-            keep_top(scores, allocation.counts(network.prunable, self.density, rng)) for _ in range(self.pool)
-        ]
+        return [keep_top(scores, allocation.counts(network.prunable, self.density, rng)) for _ in range(self.pool)]
 
     def check(self, network: Network, rng: np.random.Generator) -> None:
         Noisy(noise=self.noise).counts(network.prunable, self.density, rng)

@@ -29,18 +29,18 @@ def turn(network: Network, number: int, scope: Scope, direction: Direction) -> t
     counted by adjustments, not by rounds, from the output side (`backward`) or the input side.
     """
     blocks = network.blocks
-    groups: Sequence[tuple[str, ...]] = {
-        "layer": [(name,) for block in blocks for name in block],
-        "block": list(blocks),
-        "network": [tuple(name for block in blocks for name in block)],
-    }[scope]
+    names = tuple(name for block in blocks for name in block)
+    of: dict[Scope, tuple[tuple[str, ...], ...]] = {
+        "layer": tuple((name,) for name in names),
+        "block": blocks,
+        "network": (names,),
+    }
+    groups = of[scope]
     groups = groups[::-1] if direction == "backward" else groups
     return groups[number % len(groups)]
 
 
-def exchange_counts(
-    mask: Mask, layers: Sequence[str], round: int, stop: int, fraction: float
-) -> dict[str, int]:
+def exchange_counts(mask: Mask, layers: Sequence[str], round: int, stop: int, fraction: float) -> dict[str, int]:
     """a_t of each layer: fraction * (1 + cos(pi * round / stop)) * kept, within what can be exchanged.
 
     At most as many as are pruned, and at most all kept but one: a layer is never emptied.

@@ -47,9 +47,7 @@ def aggregate_pooled(shares: Sequence[tuple[float, Moments]]) -> Moments:
     """
     count = sum(x.count for _, x in shares)
     mean = torch.stack([x.mean.double() * x.count for _, x in shares]).sum(0) / count
-    squares = torch.stack(
-        [x.var.double() * (x.count - 1) + x.count * (x.mean.double() - mean) ** 2 for _, x in shares]
-    )
+    squares = torch.stack([x.var.double() * (x.count - 1) + x.count * (x.mean.double() - mean) ** 2 for _, x in shares])
     return Moments(mean.float(), (squares.sum(0) / max(1, count - 1)).float(), count)
 
 

@@ -15,9 +15,7 @@ class Vgg(nn.Module):
     blocks that FedTiny adjusts together.
     """
 
-    def __init__(
-        self, channels: int, classes: int, width: int, stages: Sequence[Sequence[int | str]]
-    ) -> None:
+    def __init__(self, channels: int, classes: int, width: int, stages: Sequence[Sequence[int | str]]) -> None:
         """Builds the network.
 
         Args:

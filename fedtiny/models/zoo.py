@@ -62,9 +62,7 @@ class Vgg11(_Model):
     """Channels of the first convolution; the others have 2, 4, 4, 8, 8, 8 and 8 times as many."""
 
     def _module(self, channels: int, classes: int) -> nn.Module:
-        return Vgg(
-            channels, classes, self.width, ((1, "M", 2, "M"), (4, 4, "M"), (8, 8, "M"), (8, 8, "M"))
-        )
+        return Vgg(channels, classes, self.width, ((1, "M", 2, "M"), (4, 4, "M"), (8, 8, "M"), (8, 8, "M")))
 
 
 AnyModel = Annotated[ResNet8 | ResNet18 | Vgg11, Field(discriminator="name")]

@@ -4,7 +4,8 @@ Both sides know the network (names, shapes, which weights may be pruned), so ten
 network's own order. Two bits say whether there is a mask and whether it follows; one bit a tensor says whether that
 tensor follows; then, for each tensor in turn,
 
-* if it is masked and the mask follows: one bit a weight;
+* if it is masked and the mask follows: one byte, 0 where this layer's mask is known already; otherwise a bitmap, or
+  the places that changed, whichever is shorter;
 * if it follows: its kept values, or all of them where it is not masked, float32.
 
 A download is encoded against what the client still holds: tensors it has already are left out, a mask it knows costs
@@ -20,6 +21,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from fedtiny.payload.bits import pack_mask, unpack_mask
 from fedtiny.payload.messages import Order, Upload
 from fedtiny.payload.probe import Answer, Probe
 from fedtiny.payload.training import Training
@@ -153,7 +155,8 @@ def _encode_weights(weights: Weights, mask: Mask | None, held: Held) -> bytes:
     for (name, tensor), send in zip(weights.items(), sent, strict=True):
         keep = None if mask is None else mask.keep.get(name)
         if follows and keep is not None:
-            parts.append(np.packbits(keep.flatten().numpy()).tobytes())
+            known = None if held.mask is None else held.mask.keep[name]
+            parts.append(b"\0" if _same(known, keep) else b"\1" + pack_mask(keep, known))
         if send:
             parts.append((tensor if keep is None else tensor[keep]).contiguous().numpy().tobytes())
     return b"".join(parts)
@@ -168,24 +171,21 @@ def _decode_weights(buffer: memoryview, layout: Layout, held: Held) -> tuple[Wei
     offset = 1 + (len(layout.shapes) + 7) // 8
     sent = np.unpackbits(np.frombuffer(buffer[1:offset], np.uint8), count=len(layout.shapes))
     weights: dict[str, Tensor] = {}
-    keeps: dict[str, Tensor] = {}
+    keeps = dict(held.mask.keep) if masked and held.mask is not None else {}
     for (name, shape), send in zip(layout.shapes.items(), sent, strict=True):
-        keep = held.mask.keep[name] if masked and name in layout.prunable and held.mask is not None else None
         if follows and name in layout.prunable:
-            packed = np.frombuffer(buffer, np.uint8, (shape.numel() + 7) // 8, offset)
-            offset += len(packed)
-            keep = torch.from_numpy(np.unpackbits(packed, count=shape.numel()).astype(bool)).view(shape)
-        if keep is not None:
-            keeps[name] = keep
+            offset += 1
+            if buffer[offset - 1]:
+                keeps[name], offset = unpack_mask(buffer, offset, shape, keeps.get(name))
         if not send:
             weights[name] = held.weights[name]
             continue
+        keep = keeps.get(name)
         count = shape.numel() if keep is None else int(keep.sum())
         values = torch.from_numpy(np.frombuffer(buffer, np.float32, count, offset).copy())
         offset += 4 * count
         weights[name] = values.view(shape) if keep is None else _scattered(values, keep)
-    mask = held.mask if masked and not follows else Mask(keeps) if masked else None
-    return weights, mask, offset
+    return weights, Mask(keeps) if masked else None, offset
 
 
 def _scattered(values: Tensor, keep: Tensor) -> Tensor:

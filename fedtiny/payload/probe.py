@@ -10,10 +10,10 @@ from typing import Annotated, Literal
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from pydantic import Field
 from torch import Tensor
 
+from fedtiny.payload.bits import index_bits, pack_bits, unpack_bits
 from fedtiny.value import Value
 
 __all__ = [
@@ -77,11 +77,9 @@ class TopGradients(Value):
         """Reads the answer at the start of `buffer`; returns it and the bytes it took."""
         layers, offset = {}, 0
         for name, count in self.count.items():
-            width = _index_bits(sizes[name])
-            taken = (count * width + 7) // 8
-            indices = _unpack_bits(np.frombuffer(buffer, np.uint8, taken, offset), count, width)
-            layers[name] = (torch.from_numpy(indices), _floats(buffer, offset + taken, count))
-            offset += taken + 4 * count
+            indices, offset = unpack_bits(buffer, offset, count, index_bits(sizes[name]))
+            layers[name] = (torch.from_numpy(indices), _floats(buffer, offset, count))
+            offset += 4 * count
         return Gradients(layers), offset
 
 
@@ -138,7 +136,7 @@ class Gradients:
     def encode(self, sizes: Sizes) -> bytes:
         """The bytes on the wire: ceil(log2 N) bits an index, 4 bytes a gradient."""
         return b"".join(
-            _pack_bits(indices.numpy(), _index_bits(sizes[name])) + values.numpy().tobytes()
+            pack_bits(indices.numpy(), index_bits(sizes[name])) + values.numpy().tobytes()
             for name, (indices, values) in self.layers.items()
         )
 
@@ -146,21 +144,5 @@ class Gradients:
 Answer = Statistics | Loss | Gradients
 
 
-def _index_bits(size: int) -> int:
-    return max(1, (size - 1).bit_length())
-
-
-def _pack_bits(indices: NDArray[np.int64], width: int) -> bytes:
-    bits = (indices[:, None] >> np.arange(width)) & 1
-    return np.packbits(bits.astype(np.uint8)).tobytes()
-
-
-def _unpack_bits(packed: NDArray[np.uint8], count: int, width: int) -> NDArray[np.int64]:
-    bits = np.unpackbits(packed, count=count * width).reshape(count, width).astype(np.int64)
-    return np.asarray(bits @ (1 << np.arange(width, dtype=np.int64)))
-
-
 def _floats(buffer: memoryview, offset: int, count: int) -> Tensor:
     return torch.from_numpy(np.frombuffer(buffer, np.float32, count, offset).copy())
-
-

@@ -57,9 +57,7 @@ class Examiner:
         self.module.eval()
         logits, labels = [], []
         with torch.inference_mode():
-            for images, truth in Batches(
-                self.images, self.labels, np.arange(len(self.labels)), 250, self.data
-            ):
+            for images, truth in Batches(self.images, self.labels, np.arange(len(self.labels)), 250, self.data):
                 logits.append(self.module(images))
                 labels.append(truth)
         scores, truth = torch.cat(logits), torch.cat(labels)

@@ -48,7 +48,9 @@ class Console(Sink):
     def found(self, tables: Sequence[Table]) -> None:
         for table in tables:
             # The layers' densities are for the report: eight columns more would not fit a terminal.
-            self._terminal.print(_grid(Table(table.title, table.columns[:3], tuple(x[:3] for x in table.rows), table.chosen)))
+            self._terminal.print(
+                _grid(Table(table.title, table.columns[:3], tuple(x[:3] for x in table.rows), table.chosen))
+            )
         self._terminal.print(
             f"[dim]{'round':>9} {'loss':>7} {'accuracy':>9} {'density':>9} {'up':>9} {'down':>9} {'ETA':>7}[/dim]"
         )

@@ -1,5 +1,6 @@
 """The report's figures, one function each."""
 
+import math
 from collections.abc import Mapping, Sequence
 
 import plotly.graph_objects as go
@@ -9,7 +10,7 @@ from fedtiny.table import Table
 from fedtiny.track.record import RoundRecord, Start
 from fedtiny.track.results import number, rigl_flops
 
-__all__ = ["candidates", "classes", "confusion", "costs", "curves", "densities"]
+__all__ = ["candidates", "classes", "confusion", "costs", "curves", "densities", "moves"]
 
 INK, ACCENT, MUTED = "#1f3a5f", "#d1495b", "#9aa5b1"
 
@@ -18,9 +19,9 @@ def _styled(figure: go.Figure, height: int) -> go.Figure:
     return figure.update_layout(
         template="plotly_white",
         height=height,
-        margin={"l": 60, "r": 30, "t": 30, "b": 50},
+        margin={"l": 60, "r": 30, "t": 50, "b": 50},
         font={"family": "system-ui, sans-serif", "size": 13},
-        legend={"orientation": "h", "y": 1.12},
+        legend={"orientation": "h", "y": 1.02, "yanchor": "bottom"},
     )
 
 
@@ -30,7 +31,7 @@ def _short(names: Sequence[str]) -> list[str]:
 
 def curves(records: Sequence[RoundRecord]) -> go.Figure:
     """Accuracy and loss a round; rounds that moved the mask are marked."""
-    figure = make_subplots(rows=1, cols=2, subplot_titles=("accuracy, %", "loss, nats"))
+    figure = make_subplots(rows=1, cols=2)
     rounds = [x.round + 1 for x in records if x.test_accuracy is not None]
     for name, color, dash in (("test", INK, "solid"), ("validation", MUTED, "dot")):
         for column, (what, scale) in enumerate((("accuracy", 100), ("loss", 1)), start=1):
@@ -39,9 +40,7 @@ def curves(records: Sequence[RoundRecord]) -> go.Figure:
                 continue
             scaled = [scale * value for value in values]
             line = {"color": color, "dash": dash}
-            figure.add_scatter(
-                x=rounds, y=scaled, name=name, line=line, row=1, col=column, showlegend=column == 1
-            )
+            figure.add_scatter(x=rounds, y=scaled, name=name, line=line, row=1, col=column, showlegend=column == 1)
     losses = [x.train_loss for x in records]
     line = {"color": ACCENT, "dash": "dash"}
     everyone = [x.round + 1 for x in records]
@@ -50,13 +49,13 @@ def curves(records: Sequence[RoundRecord]) -> go.Figure:
         if x.exchanged:
             figure.add_vline(x=x.round + 1, line={"color": ACCENT, "width": 1, "dash": "dot"}, opacity=0.5)
     figure.update_xaxes(title="round")
-    return _styled(figure, 380)
+    figure.update_yaxes(title="accuracy, %", col=1)
+    figure.update_yaxes(title="loss, nats", col=2)
+    return _styled(figure, 400)
 
 
 def densities(records: Sequence[RoundRecord]) -> go.Figure:
     """Density of each layer over rounds, as a heat map on a logarithmic scale."""
-    import math
-
     names = list(records[0].layer_densities)
     values = [[x.layer_densities[name] for x in records] for name in names]
     figure = go.Figure(
@@ -76,8 +75,6 @@ def densities(records: Sequence[RoundRecord]) -> go.Figure:
 
 
 def _ticks(values: Sequence[float]) -> dict[str, list[float] | list[str]]:
-    import math
-
     low, high = math.log10(max(min(values), 1e-9)), math.log10(max(values))
     at = [low + (high - low) * i / 4 for i in range(5)] if high > low else [low]
     return {"tickvals": at, "ticktext": [f"{100 * 10**x:.2g} %" for x in at]}
@@ -90,7 +87,8 @@ def moves(records: Sequence[RoundRecord]) -> go.Figure:
         rounds = [x.round + 1 for x in records if name in x.exchanged]
         counts = [x.exchanged[name] for x in records if name in x.exchanged]
         if rounds:
-            figure.add_bar(x=rounds, y=counts, name=name.removesuffix(".weight"))
+            width = [0.8] * len(rounds)
+            figure.add_bar(x=rounds, y=counts, width=width, name=name.removesuffix(".weight"))
     figure.update_layout(barmode="stack")
     figure.update_xaxes(title="round", range=[0.5, len(records) + 0.5])
     figure.update_yaxes(title="weights exchanged")
@@ -102,9 +100,10 @@ def candidates(table: Table) -> go.Figure:
     names = [str(row[0]) for row in table.rows]
     colors = [ACCENT if i == table.chosen else MUTED for i in range(len(names))]
     losses = [float(row[1]) for row in table.rows]
-    figure = go.Figure(go.Bar(x=names, y=losses, marker_color=colors))
+    marker = {"color": colors, "size": 14}
+    figure = go.Figure(go.Scatter(x=names, y=losses, mode="markers", marker=marker))
     if table.chosen is not None:
-        figure.add_annotation(x=names[table.chosen], y=losses[table.chosen], text="chosen", yshift=14, showarrow=False)
+        figure.add_annotation(x=names[table.chosen], y=losses[table.chosen], text="chosen", yshift=18, showarrow=False)
     figure.update_xaxes(title="candidate", type="category")
     figure.update_yaxes(title="federated loss, nats")
     return _styled(figure, 340)
@@ -128,8 +127,7 @@ def costs(summary: Mapping[str, object]) -> go.Figure:
     shares = {
         "uploaded bytes (measured)": number(summary, "upload_bytes") / dense,
         "downloaded bytes (measured)": number(summary, "download_bytes") / dense,
-        "FLOPs a client and round (modelled, rigl)": rigl_flops(summary)
-        / number(summary, "dense_flops_per_round_max"),
+        "FLOPs a client and round (modelled, rigl)": rigl_flops(summary) / number(summary, "dense_flops_per_round_max"),
         "parameters kept": number(summary, "density_all"),
     }
     figure = go.Figure(

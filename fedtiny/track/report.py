@@ -157,13 +157,11 @@ def _tiles(summary: Mapping[str, object]) -> str:
 
 
 def _section(title: str, text: str, figure: go.Figure) -> str:
-    chart = figure.to_html(full_html=False, include_plotlyjs=False, config={"displaylogo": False})
+    chart = figure.to_html(full_html=False, include_plotlyjs=False, config={"displayModeBar": False})
     return f"<h2>{escape(title)}</h2><p>{escape(text)}</p>{chart}"
 
 
 def _html(table: Table) -> str:
     head = "".join(f"<th>{escape(column)}</th>" for column in table.columns)
-    rows = "".join(
-        "<tr>" + "".join(f"<td>{escape(str(cell))}</td>" for cell in row) + "</tr>" for row in table.rows
-    )
+    rows = "".join("<tr>" + "".join(f"<td>{escape(str(cell))}</td>" for cell in row) + "</tr>" for row in table.rows)
     return f"<table><tr>{head}</tr>{rows}</table>"

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from fedtiny.table import Table
 
-__all__ = ["human_bytes", "human_flops", "result_table"]
+__all__ = ["human_bytes", "human_flops", "number", "result_table", "rigl_flops"]
 
 
 def human_bytes(count: float) -> str:

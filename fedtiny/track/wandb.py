@@ -51,7 +51,10 @@ def _never_fatal(verb: Callable[P, None]) -> Callable[P, None]:
         except Exception as error:
             sink.broken = True
             reason = " ".join(str(error).split())
-            print(f"W&B: tracking stops here, the run goes on ({type(error).__name__}: {reason})", file=sys.stderr)
+            print(
+                f"W&B: tracking stops here, the run goes on ({type(error).__name__}: {reason})",
+                file=sys.stderr,
+            )
 
     return guarded
 
@@ -128,7 +131,7 @@ class Wandb(Sink):
 
         assert self._run is not None
         for table in tables:
-            columns = [*table.columns, "chosen"]
+            columns: list[str | int] = [*table.columns, "chosen"]
             rows = [[*row, i == table.chosen] for i, row in enumerate(table.rows)]
             self._run.log({table.title.lower(): wandb.Table(columns=columns, data=rows)})
 

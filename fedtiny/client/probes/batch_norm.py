@@ -1,6 +1,7 @@
 """Answers `BatchNormStatistics`."""
 
 from dataclasses import dataclass, field
+from functools import partial
 
 import torch
 from lightning import pytorch as pl
@@ -31,11 +32,7 @@ class RunningMoments:
         x_CN = x_BCHW.transpose(0, 1).flatten(1).double()
         count, mean = x_CN.shape[1], x_CN.mean(1)
         total, shift = self.count + count, mean - self.mean
-        self.squares = (
-            self.squares
-            + ((x_CN - mean[:, None]) ** 2).sum(1)
-            + shift**2 * (self.count * count / total)
-        )
+        self.squares = self.squares + ((x_CN - mean[:, None]) ** 2).sum(1) + shift**2 * (self.count * count / total)
         self.mean = self.mean + shift * (count / total)
         self.count = total
 
@@ -59,13 +56,10 @@ class CollectStatistics(Answering):
             if isinstance(layer, nn.BatchNorm2d):
                 layer.train()
                 self._seen[name] = RunningMoments()
-                self._handles.append(layer.register_forward_pre_hook(self._watch(name)))
+                self._handles.append(layer.register_forward_pre_hook(partial(self._look, name)))
 
-    def _watch(self, name: str):  # type: ignore[no-untyped-def]
-        def look(layer: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-            self._seen[name].add(inputs[0])
-
-        return look
+    def _look(self, name: str, layer: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        self._seen[name].add(inputs[0])
 
     def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         """Takes the hooks off again."""

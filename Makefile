@@ -1,0 +1,41 @@
+# Everything a newcomer needs: `make run` and `make test` set up what they need by themselves.
+PYTHON ?= python3
+BIN := .venv/bin
+STAMP := .venv/.ready
+
+.PHONY: help setup run test test-all check bench clean
+.DEFAULT_GOAL := help
+
+help: ## list these targets
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
+
+setup: $(STAMP) ## make .venv from requirements.txt, if it is not there or is stale
+
+$(STAMP): requirements.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+	  || { echo "FedTiny needs Python 3.11 or newer; name one with: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 2; }
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
+	@touch $(STAMP)
+
+run: setup ## the main job: FedTiny on handwritten digits, ten clients, a local Ray
+	$(BIN)/python -m fedtiny run configs/quickstart.yaml
+
+test: setup ## all tests that take less than a minute each
+	$(BIN)/python -m pytest -m "not slow"
+
+test-all: setup ## all tests
+	$(BIN)/python -m pytest
+
+check: setup ## ruff, ruff format, mypy --strict, import-linter
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo
+
+bench: setup ## FedTiny beside its controls on the quickstart's data (about 25 minutes on 2 cores)
+	$(BIN)/python benchmarks/quickstart.py
+
+clean: ## remove what setup and the tools made (not runs/)
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis *.egg-info

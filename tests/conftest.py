@@ -1,0 +1,64 @@
+"""The tiny world that tests share: a small network, made-up pictures, three clients, no Ray."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from fedtiny.client.world import World
+from fedtiny.config.load import load
+from fedtiny.config.schema import RunConfig
+from fedtiny.data.datasets import Synthetic
+from fedtiny.models.zoo import ResNet8
+from fedtiny.payload.codec import Layout
+from fedtiny.payload.messages import SERVER
+from fedtiny.run import RunResult, prepare, run
+from fedtiny.sparse.network import Network, Prunable
+
+SMOKE = Path(__file__).parent.parent / "configs" / "smoke.yaml"
+
+Runner = Callable[..., RunResult]
+
+
+@pytest.fixture(autouse=True)
+def _private_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FEDTINY_CACHE", str(tmp_path / "cache"))
+
+
+@pytest.fixture
+def network() -> Network:
+    module = ResNet8(width=4).build(channels=1, classes=4, seed=0)
+    return Network.of(module, (1, 8, 8), Prunable())
+
+
+@pytest.fixture
+def layout(network: Network) -> Layout:
+    return Layout({name: x.shape for name, x in network.weights.items()}, frozenset(network.prunable))
+
+
+@pytest.fixture
+def world(network: Network, layout: Layout) -> World:
+    """Three clients with 40, 24 and 33 examples, and the server with 16."""
+    data = Synthetic(examples=200)
+    examples = data.load()
+    cuts = np.split(np.random.default_rng(0).permutation(200), [40, 64, 97, 113])
+    shares = {0: cuts[0], 1: cuts[1], 2: cuts[2], SERVER: cuts[3]}
+    return World(0, ResNet8(width=4), 1, 4, layout, data, examples.images, examples.labels, shares)
+
+
+@pytest.fixture
+def smoke() -> RunConfig:
+    return load([SMOKE])
+
+
+@pytest.fixture
+def make_run(tmp_path: Path) -> Runner:
+    """Runs the smoke preset with overrides; `folder` names its folder under the test's own."""
+
+    def go(*overrides: str, folder: str = "run", presets: tuple[Path, ...] = (SMOKE,)) -> RunResult:
+        path = tmp_path / folder
+        path.mkdir()
+        return run(prepare(load(presets, overrides)), path)
+
+    return go

@@ -1,0 +1,165 @@
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fedtiny.payload.bits import index_bits, pack_bits, pack_mask, unpack_bits, unpack_mask
+from fedtiny.payload.codec import (
+    NOTHING,
+    Held,
+    Layout,
+    decode_order,
+    decode_upload,
+    encode_order,
+    encode_upload,
+    held_after,
+)
+from fedtiny.payload.messages import Order, Upload
+from fedtiny.payload.probe import (
+    BatchNormStatistics,
+    Gradients,
+    LocalLoss,
+    Loss,
+    Moments,
+    Statistics,
+    TopGradients,
+)
+from fedtiny.payload.training import Training
+from fedtiny.sparse.mask import Mask
+from fedtiny.sparse.network import Network, Weights
+
+
+def random_mask(network: Network, density: float, seed: int) -> Mask:
+    generator = torch.Generator().manual_seed(seed)
+    return Mask({name: torch.rand(shape, generator=generator) < density for name, shape in network.prunable.items()})
+
+
+def masked(network: Network, mask: Mask | None) -> Weights:
+    weights = dict(network.weights)
+    if mask:
+        mask.apply_(weights)
+    return weights
+
+
+def assert_same_order(a: Order, b: Order) -> None:
+    assert (a.round, a.training, a.probes) == (b.round, b.training, b.probes)
+    assert a.development == pytest.approx(b.development)
+    assert list(a.weights) == list(b.weights)
+    assert all(x.equal(b.weights[name]) for name, x in a.weights.items())
+    assert (a.mask is None and b.mask is None) or (a.mask is not None and a.mask.equals(b.mask))
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(1, 3000), st.floats(0, 1), st.floats(0, 1), st.integers(0, 99), st.booleans())
+def test_masks_survive_the_wire(size: int, density: float, other: float, seed: int, known: bool) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    keep = torch.rand(size, generator=generator) < density
+    before = torch.rand(size, generator=generator) < other if known else None
+    packed = pack_mask(keep, before)
+    back, end = unpack_mask(memoryview(packed), 0, keep.shape, before)
+    assert back.equal(keep)
+    assert end == len(packed) <= 1 + (size + 7) // 8
+
+
+@given(st.integers(2, 10_000_000), st.integers(0, 50), st.integers(0, 99))
+def test_indices_take_ceil_log2_bits(size: int, count: int, seed: int) -> None:
+    indices = np.random.default_rng(seed).integers(0, size, count)
+    width = index_bits(size)
+    assert 2 ** (width - 1) < size <= 2**width
+    packed = pack_bits(indices, width)
+    assert len(packed) == (count * width + 7) // 8
+    back, end = unpack_bits(memoryview(packed), 0, count, width)
+    assert np.array_equal(back, indices)
+    assert end == len(packed)
+
+
+def test_a_conversation_is_decoded_to_the_bit_and_costs_only_what_is_new(network: Network, layout: Layout) -> None:
+    first, second = random_mask(network, 0.05, 0), random_mask(network, 0.05, 1)
+    one_layer = dict(first.keep)
+    one_layer["stages.2.0.conv2.weight"] = second.keep["stages.2.0.conv2.weight"]
+    third = Mask(one_layer)
+    asked = masked(network, first)
+    with_statistics = dict(asked) | {"stem.1.running_mean": torch.full((4,), 0.5)}
+    train, slower = Training(epochs=2), Training(epochs=2, lr=0.01)
+    probe = TopGradients(count={"stages.0.0.conv1.weight": 3})
+    rest = sum(4 * x.numel() for name, x in network.weights.items() if name not in network.prunable)
+    sizes = {}
+    held = NOTHING
+    for name, order in {
+        "candidate": Order(-1, asked, first, None, (BatchNormStatistics(),), 0.25),
+        "statistics": Order(-1, with_statistics, first, None, (LocalLoss(),), 0.25),
+        "train": Order(0, asked, first, train),
+        "again": Order(1, asked, first, train),
+        "one layer moved": Order(2, masked(network, third), third, slower, (probe,)),
+        "dense": Order(3, masked(network, None), None, slower),
+    }.items():
+        buffer = encode_order(order, held)
+        assert_same_order(decode_order(buffer, layout, held), order)
+        held = held_after(order, held)
+        sizes[name] = len(buffer)
+    assert sizes["statistics"] < 100  # four changed floats, and the small print
+    head = 12 + 1 + (len(layout.shapes) + 7) // 8
+    assert sizes["again"] == head + len('{"trains":true}') + 4 * first.kept + rest
+    assert sizes["train"] < 250  # it holds these weights already: four floats, and the training settings
+    # The layer that moved takes a bitmap at most, the others a byte each; then there are settings and a probe.
+    kept = 4 * (third.kept - first.kept)
+    bitmap = 1 + (layout.sizes["stages.2.0.conv2.weight"] + 7) // 8
+    assert kept < sizes["one layer moved"] - sizes["again"] <= kept + bitmap + len(layout.prunable) + 250
+    assert sizes["dense"] > 4 * sum(layout.sizes.values())
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.floats(0, 1), st.integers(0, 99))
+def test_uploads_survive_the_wire(density: float, seed: int) -> None:
+    from fedtiny.models.zoo import ResNet8
+    from fedtiny.sparse.network import Prunable
+
+    network = Network.of(ResNet8(width=2).build(1, 4, 0), (1, 8, 8), Prunable())
+    layout = Layout({name: x.shape for name, x in network.weights.items()}, frozenset(network.prunable))
+    mask = random_mask(network, density, seed)
+    layer = "stages.1.0.conv1.weight"
+    top = Gradients({layer: (torch.tensor([1, 5, 70]), torch.tensor([0.5, -1.0, 2.0]))})
+    upload = Upload(3, 40, 1.25, masked(network, mask), (top,))
+    order = Order(0, upload.weights or {}, mask, Training(), (TopGradients(count={layer: 3}),))
+    buffer = encode_upload(upload, mask, layout)
+    back = decode_upload(buffer, order, layout, 3, 0.5)
+    assert (back.client, back.examples, back.loss, back.sent_bytes) == (3, 40, 1.25, len(buffer))
+    assert upload.weights is not None
+    assert back.weights is not None
+    assert all(x.equal(back.weights[name]) for name, x in upload.weights.items())
+    (answer,) = back.answers
+    assert isinstance(answer, Gradients)
+    assert all(x.equal(y) for x, y in zip(answer.layers[layer], top.layers[layer], strict=True))
+    # Nothing but kept values, dense tensors, and the top-k pairs; the mask is known and costs nothing.
+    rest = sum(4 * x.numel() for name, x in network.weights.items() if name not in network.prunable)
+    size = layout.sizes[layer]
+    bound = 9 + 1 + (len(layout.shapes) + 7) // 8 + 4 * mask.kept + rest + (3 * index_bits(size) + 7) // 8 + 3 * 4
+    assert len(buffer) == bound
+
+
+def test_statistics_and_losses_survive_the_wire(network: Network, layout: Layout) -> None:
+    layers = {
+        name.removesuffix(".running_mean"): Moments(torch.rand(shape), torch.rand(shape), 123)
+        for name, shape in layout.shapes.items()
+        if name.endswith(".running_mean")
+    }
+    order = Order(-1, network.weights, None, None, (BatchNormStatistics(), LocalLoss()))
+    upload = Upload(0, 7, float("nan"), None, (Statistics(layers), Loss(2.5, 7)))
+    buffer = encode_upload(upload, None, layout)
+    assert len(buffer) == 9 + sum(4 + 8 * len(x.mean) for x in layers.values()) + 8
+    statistics, loss = decode_upload(buffer, order, layout, 0, 0.0).answers
+    assert loss == Loss(2.5, 7)
+    assert isinstance(statistics, Statistics)
+    assert list(statistics.layers) == list(layers)
+    for name, x in statistics.layers.items():
+        assert (x.count, x.mean.equal(layers[name].mean), x.var.equal(layers[name].var)) == (123, True, True)
+
+
+def test_a_client_that_trained_holds_no_weights_any_more(network: Network) -> None:
+    mask = random_mask(network, 0.1, 0)
+    weights = masked(network, mask)
+    held = held_after(Order(0, weights, mask, Training()), NOTHING)
+    assert held.weights == {}
+    assert held.mask is mask
+    assert isinstance(held, Held)
