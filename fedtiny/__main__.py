@@ -64,8 +64,8 @@ def _run(presets: Sequence[Path], overrides: Sequence[str]) -> None:
 
     prepared, folder = _checked(presets, overrides)
     config = prepared.config
-    title = f"{config.name}: {config.method.name}, {config.data.name}, {config.model.name}, {config.clients} clients"
-    sinks: list[Sink] = [Console(title, folder)]
+    print(f"{config.name}: {config.method.name}, {config.data.name}, {config.model.name}, {config.clients} clients")
+    sinks: list[Sink] = [Console(folder)]
     if config.tracking.wandb != "off":
         from fedtiny.track.wandb import Wandb
 

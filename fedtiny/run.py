@@ -135,10 +135,11 @@ def run(prepared: Prepared, folder: Path, sinks: Sequence[Sink] = ()) -> RunResu
     with ExitStack() as stack:
         for sink in everyone:
             stack.callback(sink.close)
+        world = _world(prepared)
+        # First, so that its processes get ready while the sinks do.
+        fleet = stack.enter_context(config.fleet.open(world, config.clients, config.cohort or config.clients))
         for sink in everyone:
             sink.start(start)
-        world = _world(prepared)
-        fleet = stack.enter_context(config.fleet.open(world, config.clients, config.cohort or config.clients))
         ledger = Ledger(fleet, world.layout, network)
         first = _begin(prepared, ledger)
         selection = ledger.take()

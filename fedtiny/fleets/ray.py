@@ -7,10 +7,12 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-# Before the import, which reads them. The last keeps every port of a local Ray on the loopback interface: its name
-# speaks of two other systems, but what it does is to take 127.0.0.1 as the address of this node.
+# Before the import, which reads them. Ray's workers are at niceness 15 otherwise, and starve beside anything else that
+# computes. The last keeps every port of a local Ray on the loopback interface: its name speaks of two other systems,
+# but what it does is to take 127.0.0.1 as the address of this node.
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+os.environ.setdefault("RAY_worker_niceness", "0")
 os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
 
 import ray
@@ -18,7 +20,6 @@ from ray import ObjectRef
 from ray.actor import ActorClass, ActorHandle
 from ray.exceptions import RayError, RayTaskError
 
-from fedtiny.client.client import Client
 from fedtiny.client.world import World
 from fedtiny.payload.codec import Layout, decode_upload
 from fedtiny.payload.fleet import ClientFailed
@@ -60,6 +61,8 @@ class ClientActor:
     """A process that plays clients: a `Client` behind Ray's door."""
 
     def __init__(self, world: World) -> None:
+        from fedtiny.client.client import Client  # here, so that the driver need not wait for Lightning
+
         self._client = Client(world)
 
     def send(self, order: Order, client: int) -> Sent:

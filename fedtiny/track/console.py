@@ -19,15 +19,10 @@ __all__ = ["Console"]
 class Console(Sink):
     """Live on a terminal, plain lines elsewhere."""
 
-    def __init__(self, title: str, folder: Path) -> None:
-        """Prepares to print.
-
-        Args:
-            title: The first line.
-            folder: The run's folder, named at the end.
-        """
+    def __init__(self, folder: Path) -> None:
+        """Prepares to print; `folder` is the run's, named at the end."""
         self._terminal = Terminal(highlight=False)
-        self._title, self._folder = title, folder
+        self._folder = folder
         self._bar = Progress(
             TextColumn("{task.description}"),
             BarColumn(),
@@ -40,7 +35,6 @@ class Console(Sink):
         self._rounds, self._began = 0, 0.0
 
     def start(self, start: Start) -> None:
-        self._terminal.print(f"[bold]{self._title}[/bold]")
         self._rounds = start.rounds
         self._bar.update(self._task, total=start.rounds, description="starting clients, choosing a mask")
         self._bar.start()

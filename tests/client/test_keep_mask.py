@@ -138,7 +138,7 @@ def test_hooks_are_taken_off_and_nothing_is_left_for_the_next_client(network: Ne
     weights = dict(network.weights)
     mask.apply_(weights)
     client = Client(world)
-    top = TopGradients(count={name: 4 for name in network.blocks[-1]})
+    top = TopGradients(count=dict.fromkeys(network.blocks[-1], 4))
     order = Order(3, weights, mask, Training(epochs=1, batch=16), (top,))
     alone = client.carry_out(order, 1)
     client.carry_out(replace(order, mask=None, probes=()), 0)  # somebody else, dense

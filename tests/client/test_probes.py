@@ -81,7 +81,7 @@ def test_top_gradients_equal_the_dense_ones_at_the_masked_weights(network: Netwo
     weights = dict(network.weights)
     mask.apply_(weights)
     names = network.blocks[block]
-    probe = TopGradients(count={name: 5 for name in names})
+    probe = TopGradients(count=dict.fromkeys(names, 5))
     # One epoch of one batch: the last step is the first one, and starts from the order's weights.
     order = Order(0, weights, mask, Training(epochs=1, batch=64), (probe,))
     (answer,) = Client(world).carry_out(order, 1).answers

@@ -1,0 +1,121 @@
+from pathlib import Path
+
+import pytest
+import yaml
+
+from fedtiny.config.load import ConfigError, load, override
+from fedtiny.config.schema import RunConfig
+from fedtiny.config.show import shown
+from fedtiny.methods import FedTiny, Static
+
+CONFIGS = Path(__file__).parent.parent.parent / "configs"
+
+
+def problems(*overrides: str, presets: tuple[Path, ...] = ()) -> list[str]:
+    with pytest.raises(ConfigError) as caught:
+        load(presets, overrides)
+    return list(caught.value.problems)
+
+
+def write(path: Path, text: str) -> Path:
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def test_later_wins(tmp_path: Path) -> None:
+    a = write(tmp_path / "a.yaml", "rounds: 5\ntraining: {lr: 0.3, epochs: 2}\n")
+    b = write(tmp_path / "b.yaml", "training: {lr: 1e-3}\n")
+    config = load([a, b], ["rounds=7", "seed=3", "seed=4"])
+    assert (config.rounds, config.seed) == (7, 4)
+    # YAML reads 1e-3 as a string; the schema makes it a number. The rest of the mapping stays.
+    assert (config.training.lr, config.training.epochs) == (0.001, 2)
+
+
+def test_a_mapping_whose_name_changes_replaces_the_one_before(tmp_path: Path) -> None:
+    a = write(tmp_path / "a.yaml", "method: {name: fedtiny, density: 0.2, adjust_every: 3}\n")
+    assert load([a], ["method.name=static"]).method == Static()
+    assert load([a], ["method.adjust_every=4"]).method == FedTiny(density=0.2, adjust_every=4)
+
+
+def test_no_override_is_lost_to_a_change_of_name() -> None:
+    assert load([], ["method.density=0.3", "method.name=static"]).method == Static(density=0.3)
+
+
+def test_override_sets_dotted_keys() -> None:
+    config = override(RunConfig(), {"method.density": 0.2, "partition.alpha": 1})
+    assert config.method == FedTiny(density=0.2)
+    with pytest.raises(ConfigError, match="did you mean density"):
+        override(config, {"method.densty": 0.2})
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("sed=3", "sed: there is no such key; did you mean seed?"),
+        ("method.densty=0.1", "method.densty: there is no such key; did you mean density?"),
+        ("method.allocation.name=erk", "method.allocation: there is no such key; "),
+        ("method.density=2", "method.density: input should be less than or equal to 1, got 2"),
+        ("method.density=0", "method.density: input should be greater than 0, got 0"),
+        ("rounds=many", "rounds: input should be a valid integer, unable to parse string as an integer, got 'many'"),
+        (
+            "method.name=fedtny",
+            "method.name: must be one of dense, fedtiny, static; did you mean fedtiny? got 'fedtny'",
+        ),
+        ("data.name=image_folder", "data.path: must be given"),
+        ("fleet.actors=0", "fleet.actors: input should be "),
+        ("model=3", "model: input should be a valid dictionary"),
+        ("name=a/b", "name: string should match pattern"),
+        ("seed", "seed: an override must be key=value, such as method.density=0.05"),
+        ("=3", "=3: an override must be key=value"),
+        ("seed=[", "seed: is not YAML ("),
+    ],
+)
+def test_each_error_is_one_line_that_says_rule_value_and_way_out(text: str, line: str) -> None:
+    assert any(problem.startswith(line) for problem in problems(text)), problems(text)
+    assert all("\n" not in problem for problem in problems(text))
+
+
+def test_all_errors_are_told_at_once_with_the_preset_they_stand_in(tmp_path: Path) -> None:
+    preset = write(tmp_path / "bad.yaml", "rouds: 5\ntraining: {lr: -1}\n")
+    told = problems("method.density=2", presets=(preset, tmp_path / "absent.yaml"))
+    assert told == [
+        f"{tmp_path / 'absent.yaml'}: there is no such preset",
+        f"training.lr: input should be greater than 0, got -1 (in {preset})",
+        "method.density: input should be less than or equal to 1, got 2",
+        f"rouds: there is no such key; did you mean rounds? (in {preset})",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [("a: [", "is not YAML ("), ("- 1\n- 2\n", "must be a mapping of keys to values, got list"), ("3: 4", "must be a")],
+)
+def test_a_preset_that_is_no_mapping_is_refused(tmp_path: Path, text: str, line: str) -> None:
+    (told,) = problems(presets=(write(tmp_path / "bad.yaml", text),))
+    assert told.startswith(f"{tmp_path / 'bad.yaml'}: {line}")
+
+
+def test_an_unreadable_preset_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "binary.yaml").write_bytes(b"\xff\xfe\x00")
+    assert "cannot be read" in problems(presets=(tmp_path / "binary.yaml",))[0]
+    assert "cannot be read" in problems(presets=(tmp_path,))[0]
+
+
+def test_an_empty_preset_says_nothing(tmp_path: Path) -> None:
+    assert load([write(tmp_path / "empty.yaml", "# nothing\n")]) == RunConfig()
+
+
+@pytest.mark.parametrize("preset", sorted(CONFIGS.rglob("*.yaml")), ids=lambda path: path.stem)
+def test_every_preset_loads_and_what_show_prints_is_the_same_configuration(preset: Path, tmp_path: Path) -> None:
+    config = load([preset])
+    page = shown(config)
+    assert load([write(tmp_path / "shown.yaml", page)]) == config
+    assert RunConfig.model_validate(yaml.safe_load(yaml.safe_dump(config.model_dump(mode="json")))) == config
+
+
+def test_show_describes_every_field() -> None:
+    lines = shown(RunConfig()).splitlines()
+    for i, line in enumerate(lines):
+        if line.strip().startswith("#") or line.strip().startswith("name:"):
+            continue
+        assert lines[i - 1].strip().startswith("#"), line

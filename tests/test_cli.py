@@ -1,0 +1,162 @@
+"""The command line as a person uses it."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+
+from fedtiny.__main__ import main
+from fedtiny.server.model_file import load_model
+from tests.conftest import SMOKE
+
+ROOT = SMOKE.parent.parent
+
+
+def lines(text: str) -> list[str]:
+    return text.strip().splitlines()
+
+
+def test_a_run_writes_all_its_files_and_says_where(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "out"
+    assert main(["run", str(SMOKE), f"out={out}", "tracking.wandb=offline"]) == 0
+    names = ["config.yaml", "model.safetensors", "report.html", "rounds.jsonl", "summary.json", "wandb"]
+    assert sorted(path.name for path in out.iterdir()) == names
+    printed = capsys.readouterr()
+    assert printed.err == ""
+    assert all(str(out / name) in printed.out for name in names)
+    assert "Candidates" in printed.out
+    for n in range(1, 5):
+        assert f"{n}/4" in printed.out
+    records = [json.loads(line) for line in (out / "rounds.jsonl").read_text().splitlines()]
+    assert [record["round"] for record in records] == [0, 1, 2, 3]
+    summary = json.loads((out / "summary.json").read_text())
+    wanted = ["method", "seed", "rounds", "clients", "parameters", "prunable", "density_target", "density", "density_all", "test_accuracy", "test_loss", "upload_bytes", "download_bytes", "selection_bytes", "flops_per_round_max", "memory_bytes_max", "seconds", "weights_sha256"]
+    assert set(wanted) <= set(summary)
+    assert set(summary["flops_per_round_max"]) == {"rigl", "fedrts"}
+    weights, mask, about = load_model(out / "model.safetensors")
+    assert mask is not None
+    assert mask.density == summary["density"] <= summary["density_target"]
+    assert all(not weights[name][~keep].any() for name, keep in mask.keep.items())
+    assert about["model"] == {"name": "resnet8", "width": 4}
+    assert sum(x.numel() for x in weights.values()) > summary["parameters"]
+
+
+def test_a_runs_own_configuration_gives_the_same_bits(tmp_path: Path) -> None:
+    first, second = tmp_path / "first", tmp_path / "second"
+    assert main(["run", str(SMOKE), f"out={first}", "seed=5", "method.density=0.1"]) == 0
+    assert main(["run", str(first / "config.yaml"), f"out={second}"]) == 0
+    a, b = (json.loads((folder / "summary.json").read_text()) for folder in (first, second))
+    assert a["weights_sha256"] == b["weights_sha256"]
+    assert (first / "config.yaml").read_text() == (second / "config.yaml").read_text()
+    assert torch.get_num_threads() == 1
+
+
+@pytest.mark.ray
+def test_the_command_is_quiet_but_for_its_rounds_and_equals_the_inline_fleet(tmp_path: Path) -> None:
+    """A real process with a real Ray and a real W&B, run twice: one actor, two actors; and inline."""
+    shas = set()
+    for i, fleet in enumerate(("fleet={name: ray, actors: 2}", "fleet={name: ray, actors: 1}", "fleet={name: inline}")):
+        out = tmp_path / str(i)
+        command = [sys.executable, "-m", "fedtiny", "run", str(SMOKE), fleet, f"out={out}", "tracking.wandb=offline"]
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
+        assert (done.returncode, done.stderr) == (0, "")
+        for chatter in ("ray", "Ray", "lightning", "Lightning", "wandb:", "Warning"):
+            assert chatter not in done.stdout.replace(str(out), "")
+        shas.add(json.loads((out / "summary.json").read_text())["weights_sha256"])
+    assert len(shas) == 1
+
+
+def test_all_that_is_wrong_is_told_at_once_with_exit_code_2(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "config.yaml").write_text("seed: 0\n")
+    wrong = ["rouds=3", "method.density=2", f"data={{name: image_folder, path: {tmp_path / 'nope'}}}", f"out={out}"]
+    assert main(["run", str(SMOKE), *wrong]) == 2
+    told = lines(capsys.readouterr().err)
+    assert told == [
+        f"config: out: {out} already holds a run; name another folder, or remove it",
+        "config: method.density: input should be less than or equal to 1, got 2",
+        "config: rouds: there is no such key; did you mean rounds?",
+        "config: data: data.path must be a folder that holds train/CLASS and test/CLASS, "
+        f"but there is no folder {tmp_path / 'nope' / 'train'}",
+    ]
+    assert sorted(path.name for path in out.iterdir()) == ["config.yaml"]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "line"),
+    [
+        ("clients=100", "clients: 100 clients with at least 10 examples each need 1000, but 192 are left for them"),
+        ("cohort=9", "cohort: must be at most clients (3), got 9"),
+        ("method.density=0.0001", "method: density must keep at least one weight in each of the 8 prunable layers"),
+        ("split.public=240", "clients: split.public + split.validation must leave examples for the clients"),
+        ("split.public=0", "pretraining.epochs: must be 0 where the server holds fewer than 2 public examples"),
+        ("data.mean=[0.5, 0.5]", "data.mean: must have 1 value or one a channel (1), got 2"),
+        (
+            "data={name: cifar10, root: /nowhere, download: false}",
+            "data: Cifar10 is not in /nowhere and data.download is",
+        ),
+    ],
+)
+def test_what_does_not_fit_is_told_before_anything_starts(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], wrong: str, line: str
+) -> None:
+    assert main(["run", str(SMOKE), wrong, f"out={tmp_path / 'out'}"]) == 2
+    (told,) = lines(capsys.readouterr().err)
+    assert told.startswith(f"config: {line}")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_folder_that_is_not_empty_or_cannot_be_made_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").write_text("mine")
+    assert main(["run", str(SMOKE), f"out={tmp_path}"]) == 2
+    assert "is not an empty folder; name another folder" in capsys.readouterr().err
+    assert main(["run", str(SMOKE), f"out={tmp_path / 'file' / 'below'}"]) == 2
+    assert "cannot be made (Not a directory); name another folder" in capsys.readouterr().err
+
+
+def test_without_out_the_folder_is_named_after_the_run_and_the_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["run", str(SMOKE), "rounds=1", "name=mine"]) == 0
+    (folder,) = (tmp_path / "runs").iterdir()
+    assert folder.name.startswith("mine-20")
+
+
+def test_show_prints_a_configuration_that_runs(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["show", str(SMOKE), "seed=9"]) == 0
+    printed = capsys.readouterr().out
+    assert yaml.safe_load(printed)["seed"] == 9
+    assert "# Root of every random stream." in printed
+
+
+def test_methods_names_each_with_its_paper(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["methods"]) == 0
+    assert [line.split()[0] for line in lines(capsys.readouterr().out)] == ["dense", "fedtiny", "static"]
+
+
+def test_a_client_that_fails_ends_the_run_with_exit_code_1(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from fedtiny.data.datasets import Synthetic
+    from fedtiny.data.examples import Examples
+
+    read = Synthetic.load
+
+    def mislabelled(self: Synthetic) -> Examples:
+        examples = read(self)
+        examples.labels[examples.labels == 3] = 2
+        examples.labels[-1] = 99
+        return examples
+
+    monkeypatch.setattr(Synthetic, "load", mislabelled)
+    monkeypatch.setattr("numpy.bincount", lambda *_, **__: [0, 0, 0, 0])
+    assert main(["run", str(SMOKE), f"out={tmp_path / 'out'}", "split.public=23"]) == 1
+    assert "failed in round" in capsys.readouterr().err

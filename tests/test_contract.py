@@ -1,0 +1,143 @@
+"""The same questions to every method in the union."""
+
+from pathlib import Path
+from typing import get_args
+
+import numpy as np
+import pytest
+
+from fedtiny.client.world import World
+from fedtiny.config.load import load
+from fedtiny.fleets.inline import InlineFleet
+from fedtiny.methods import AnyMethod, Method, ServerState
+from fedtiny.payload.codec import NOTHING, encode_order, encode_upload
+from fedtiny.payload.messages import Upload
+from fedtiny.payload.probe import TopGradients
+from fedtiny.payload.training import Training
+from fedtiny.server.fingerprint import fingerprint
+from fedtiny.server.model_file import load_model, save_model
+from fedtiny.sparse.network import Network
+from tests.conftest import SMOKE, Runner
+
+UNION, _ = get_args(AnyMethod)
+SETTINGS: dict[str, dict[str, object]] = {
+    "fedtiny": {"density": 0.05, "candidates": 3, "adjust_every": 1, "stop_round": 5},
+    "static": {"density": 0.05},
+}
+TRAINING = Training(epochs=1, batch=16)
+
+
+def each_method() -> list[Method]:
+    methods = []
+    for kind in get_args(UNION):
+        name = kind.model_fields["name"].default
+        methods.append(kind.model_validate(SETTINGS.get(name, {})))
+    return methods
+
+
+every_method = pytest.mark.parametrize("method", each_method(), ids=lambda method: type(method).__name__)
+
+
+def begun(method: Method, network: Network, world: World) -> tuple[InlineFleet, ServerState]:
+    fleet = InlineFleet(world, 3)
+    return fleet, method.begin(network, fleet, np.random.default_rng(0))
+
+
+def advance(method: Method, network: Network, fleet: InlineFleet, state: ServerState, rounds: int) -> ServerState:
+    for _ in range(rounds):
+        order = method.order(network, state, TRAINING)
+        state = method.absorb(network, state, fleet.ask(order, range(3)))
+    return state
+
+
+def print_of(state: ServerState) -> str:
+    return fingerprint(state.weights, state.mask)
+
+
+@every_method
+def test_density_is_never_above_the_target_and_pruned_weights_are_0(
+    method: Method, network: Network, world: World
+) -> None:
+    fleet, state = begun(method, network, world)
+    for _ in range(4):
+        if state.mask is not None:
+            assert state.mask.kept <= method.target * state.mask.size
+            assert state.mask.kept >= method.target * state.mask.size * 0.98 - len(network.prunable)
+            for name, keep in state.mask.keep.items():
+                assert not state.weights[name][~keep].any()
+        state = advance(method, network, fleet, state, 1)
+
+
+@every_method
+def test_uploads_have_exact_zeros_and_measured_bytes(method: Method, network: Network, world: World) -> None:
+    fleet, state = begun(method, network, world)
+    state = advance(method, network, fleet, state, 1)
+    order = method.order(network, state, TRAINING)
+    dense = sum(4 * x.numel() for name, x in state.weights.items() if order.mask is None or name not in order.mask.keep)
+    kept = 4 * order.mask.kept if order.mask else 0
+    for upload in fleet.ask(order, range(3)):
+        assert upload.weights is not None
+        if order.mask is not None:
+            assert all(not upload.weights[name][~keep].any() for name, keep in order.mask.keep.items())
+        assert upload.sent_bytes == len(encode_upload(upload, order.mask, world.layout))
+        pairs = sum(n for probe in order.probes if isinstance(probe, TopGradients) for n in probe.count.values())
+        assert upload.sent_bytes <= dense + kept + 8 * pairs + 30
+    assert len(encode_order(order, NOTHING)) <= dense + kept + 700 + (order.mask.wire_bytes() if order.mask else 0)
+
+
+@every_method
+def test_absorb_leaves_its_arguments_alone_and_ignores_who_finished_first(
+    method: Method, network: Network, world: World
+) -> None:
+    fleet, state = begun(method, network, world)
+    state = advance(method, network, fleet, state, 1)
+    before = print_of(state)
+    order = method.order(network, state, TRAINING)
+    uploads = list(fleet.ask(order, range(3)))
+    after = method.absorb(network, state, uploads)
+    assert print_of(state) == before
+    assert after.round == state.round + 1
+
+    def asked_backwards() -> list[Upload]:
+        backwards = {upload.client: upload for upload in fleet.ask(order, [2, 1, 0])}
+        return [backwards[client] for client in range(3)]
+
+    assert print_of(method.absorb(network, state, asked_backwards())) == print_of(after)
+
+
+@every_method
+def test_equal_seeds_give_equal_bits(method: Method, network: Network, world: World) -> None:
+    prints = set()
+    for _ in range(2):
+        fleet, state = begun(method, network, world)
+        prints.add(print_of(advance(method, network, fleet, state, 3)))
+    assert len(prints) == 1
+
+
+@every_method
+def test_save_load_and_one_round_equal_two_rounds(
+    method: Method, network: Network, world: World, tmp_path: Path
+) -> None:
+    path = tmp_path / "model.safetensors"
+    fleet, state = begun(method, network, world)
+    state = advance(method, network, fleet, state, 1)
+    save_model(path, state.weights, state.mask, {})
+    weights, mask, _ = load_model(path)
+    loaded = ServerState(state.round, {name: weights[name] for name in state.weights}, mask, state.memory)
+    on = advance(method, network, fleet, state, 1)
+    assert print_of(advance(method, network, fleet, loaded, 1)) == print_of(on)
+
+
+@every_method
+def test_configuration_round_trip(method: Method) -> None:
+    settings = method.model_dump(mode="json")
+    assert load([SMOKE], [f"method={settings}"]).method == method
+
+
+@every_method
+def test_one_client_with_all_data_and_a_cohort_of_one(method: Method, make_run: Runner) -> None:
+    settings = method.model_dump(mode="json")
+    result = make_run(f"method={settings}", "clients=1", "rounds=2")
+    assert len(result.records) == 2
+    result = make_run(f"method={settings}", "cohort=1", "rounds=2", folder="cohort")
+    assert [len(record.clients) for record in result.records] == [1, 1]
