@@ -41,10 +41,7 @@ class Console(Sink):
 
     def found(self, tables: Sequence[Table]) -> None:
         for table in tables:
-            # The layers' densities are for the report: eight columns more would not fit a terminal.
-            self._terminal.print(
-                _grid(Table(table.title, table.columns[:3], tuple(x[:3] for x in table.rows), table.chosen))
-            )
+            self._terminal.print(_grid(_excerpt(table)))
         self._terminal.print(
             f"[dim]{'round':>9} {'loss':>7} {'accuracy':>9} {'density':>9} {'up':>9} {'down':>9} {'ETA':>7}[/dim]"
         )
@@ -73,6 +70,18 @@ class Console(Sink):
 
     def close(self) -> None:
         self._bar.stop()
+
+
+def _excerpt(table: Table, rows: int = 12, columns: int = 3) -> Table:
+    """What fits a terminal: the chosen row and the first others; the whole table is in the report."""
+    shown = [i for i in range(len(table.rows)) if i < rows or i == table.chosen]
+    left_out = len(table.rows) - len(shown)
+    return Table(
+        title=table.title + (f" (and {left_out} more)" if left_out else ""),
+        columns=table.columns[:columns],
+        rows=tuple(table.rows[i][:columns] for i in shown),
+        chosen=shown.index(table.chosen) if table.chosen is not None else None,
+    )
 
 
 def _grid(table: Table) -> Grid:
