@@ -16,7 +16,8 @@ from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 from fedtiny.config.load import load
-from fedtiny.run import prepare, run
+from fedtiny.prepare import prepare
+from fedtiny.run import run
 from fedtiny.track.results import number, rigl_flops
 
 METHODS = {

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from fedtiny.run import Prepared
+    from fedtiny.prepare import Prepared
     from fedtiny.track.sinks import Sink
 
 __all__ = ["main"]
@@ -78,7 +78,7 @@ def _run(presets: Sequence[Path], overrides: Sequence[str]) -> None:
 def _checked(presets: Sequence[Path], overrides: Sequence[str]) -> "tuple[Prepared, Path]":
     """The prepared run and its new folder; whatever is wrong with either is told at once."""
     from fedtiny.config.load import ConfigError, gather, validate
-    from fedtiny.run import prepare
+    from fedtiny.prepare import prepare
 
     problems: list[str] = []
     out = [text.removeprefix("out=") for text in overrides if text.startswith("out=")]

@@ -5,13 +5,10 @@ method.begin -> (method.order -> fleet -> method.absorb -> evaluate -> record) *
 """
 
 import json
-import os
-import platform
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
@@ -20,43 +17,23 @@ import yaml
 
 from fedtiny import seeds
 from fedtiny.client.world import World
-from fedtiny.config.load import ConfigError
-from fedtiny.config.schema import RunConfig
-from fedtiny.data.examples import Examples
-from fedtiny.data.split import Shares
 from fedtiny.methods.base import ServerState
 from fedtiny.payload.codec import Layout
 from fedtiny.payload.messages import SERVER
 from fedtiny.payload.training import Training
-from fedtiny.server.evaluate import Evaluation, Examiner
-from fedtiny.server.ledger import Ledger, Traffic
-from fedtiny.server.loop import Plan, density_all, pretrain, rounds
+from fedtiny.prepare import Prepared
+from fedtiny.server.evaluate import Examiner
+from fedtiny.server.ledger import Ledger
+from fedtiny.server.loop import Plan, pretrain, rounds
 from fedtiny.server.model_file import save_model
-from fedtiny.sparse.cost import training_flops
-from fedtiny.sparse.network import Network, load_
+from fedtiny.sparse.network import load_
+from fedtiny.summary import starting, summarise
 from fedtiny.table import Table
-from fedtiny.track.record import RoundRecord, Start
+from fedtiny.track.record import RoundRecord
 from fedtiny.track.report import write_report
 from fedtiny.track.sinks import JsonLines, Sink
 
-__all__ = ["Prepared", "RunResult", "prepare", "run"]
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Prepared:
-    """A run that can start: everything that could be wrong with its configuration has been looked at.
-
-    Attributes:
-        config: The configuration.
-        examples: The data set.
-        shares: Who holds which training example.
-        network: The freshly initialised network.
-    """
-
-    config: RunConfig
-    examples: Examples
-    shares: Shares
-    network: Network
+__all__ = ["RunResult", "run"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -76,44 +53,6 @@ class RunResult:
     state: ServerState
 
 
-def prepare(config: RunConfig) -> Prepared:
-    """Loads the data, deals it, builds the network, and checks that the method can prune it.
-
-    Raises:
-        ConfigError: Something does not fit; all of it at once.
-    """
-    problems = []
-    if config.cohort is not None and config.cohort > config.clients:
-        problems.append(f"cohort: must be at most clients ({config.clients}), got {config.cohort}")
-    try:
-        examples = config.data.load()
-    except ValueError as error:
-        raise ConfigError([*problems, f"data: {error}"]) from error
-    channels, *_ = examples.shape
-    for key, values in (("mean", config.data.mean), ("std", config.data.std)):
-        if len(values) not in (1, channels):
-            problems.append(f"data.{key}: must have 1 value or one a channel ({channels}), got {len(values)}")
-    shares = None
-    try:
-        shares = config.split.deal(examples.labels, config.partition, config.clients, config.seed)
-        if config.pretraining.epochs and len(shares.public) < 2:
-            problems.append(
-                f"pretraining.epochs: must be 0 where the server holds fewer than 2 public examples "
-                f"(split.public), got {config.pretraining.epochs}"
-            )
-    except ValueError as error:
-        problems.append(f"clients: {error}")
-    module = config.model.build(channels, len(examples.classes), seeds.number(config.seed, "weights"))
-    network = Network.of(module, examples.shape, config.prunable)
-    try:
-        config.method.check(network, seeds.stream(config.seed, "method"))
-    except ValueError as error:
-        problems.append(f"method: {error}")
-    if problems or shares is None:
-        raise ConfigError(problems)
-    return Prepared(config, examples, shares, network)
-
-
 def run(prepared: Prepared, folder: Path, sinks: Sequence[Sink] = ()) -> RunResult:
     """Makes the run and writes its files to `folder`, which must exist and hold no run.
 
@@ -130,7 +69,7 @@ def run(prepared: Prepared, folder: Path, sinks: Sequence[Sink] = ()) -> RunResu
     config, network = prepared.config, prepared.network
     settings = config.model_dump(mode="json")
     (folder / "config.yaml").write_text(yaml.safe_dump(settings, sort_keys=False), encoding="utf-8")
-    start = _start(prepared)
+    start = starting(prepared)
     everyone = [JsonLines(folder / "rounds.jsonl"), *sinks]
     with ExitStack() as stack:
         for sink in everyone:
@@ -159,7 +98,7 @@ def run(prepared: Prepared, folder: Path, sinks: Sequence[Sink] = ()) -> RunResu
                 sink.round(record)
         assert last is not None
         seconds = {"seconds": time.perf_counter() - began, "seconds_to_first_round": first_round}
-        summary = _summary(prepared, final, records, selection, last) | seconds
+        summary = summarise(prepared, final, records, selection, last) | seconds
         save_model(folder / "model.safetensors", final.weights, final.mask, _about(prepared))
         (folder / "summary.json").write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
         write_report(folder / "report.html", settings, start, tables, records, summary, last.confusion.tolist())
@@ -200,66 +139,6 @@ def _examiners(prepared: Prepared) -> tuple[Examiner, Examiner]:
     test = Examiner(module, examples.test_images, examples.test_labels, config.data, classes)
     validation = Examiner(module, examples.images[chosen], examples.labels[chosen], config.data, classes)
     return test, validation
-
-
-def _start(prepared: Prepared) -> Start:
-    config, examples, network = prepared.config, prepared.examples, prepared.network
-    classes = len(examples.classes)
-    counts = [np.bincount(examples.labels[part], minlength=classes) for part in prepared.shares.clients]
-    return Start(
-        rounds=config.rounds,
-        clients=config.clients,
-        class_counts=tuple(tuple(int(n) for n in row) for row in counts),
-        classes=examples.classes,
-        layers={layer.name: layer.size for layer in network.layers if layer.prunable},
-        parameters=network.parameters,
-        prunable=sum(layer.size for layer in network.layers if layer.prunable),
-    )
-
-
-def _summary(
-    prepared: Prepared,
-    state: ServerState,
-    records: Sequence[RoundRecord],
-    selection: Traffic,
-    last: Evaluation,
-) -> dict[str, object]:
-    config, network = prepared.config, prepared.network
-    most = max(len(part) for part in prepared.shares.clients) * config.training.epochs
-    cohort = min(config.cohort or config.clients, config.clients)
-    dense_model = 4 * sum(tensor.numel() for tensor in state.weights.values())
-    evaluated = [record for record in records if record.test_accuracy is not None]
-    return {
-        "name": config.name,
-        "method": config.method.name,
-        "seed": config.seed,
-        "rounds": len(records),
-        "clients": config.clients,
-        "parameters": network.parameters,
-        "prunable": sum(layer.size for layer in network.layers if layer.prunable),
-        "density_target": config.method.target,
-        "density": state.mask.density if state.mask else 1.0,
-        "density_all": density_all(network, state.mask),
-        "test_accuracy": last.accuracy,
-        "test_loss": last.loss,
-        "validation_accuracy": evaluated[-1].validation_accuracy,
-        "upload_bytes": selection.upload_bytes + sum(x.upload_bytes for x in records),
-        "download_bytes": selection.download_bytes + sum(x.download_bytes for x in records),
-        "selection_bytes": selection.upload_bytes + selection.download_bytes,
-        "dense_upload_bytes": dense_model * cohort * len(records),
-        "flops_per_round_max": {name: max(x.flops[name] for x in records) for name in records[0].flops},
-        "dense_flops_per_round_max": training_flops(network, None, most),
-        "selection_flops_max": selection.measuring_flops_max,
-        "memory_bytes_max": max(x.memory_bytes for x in records),
-        "activation_bytes_max": max(x.activation_bytes for x in records),
-        "weights_sha256": records[-1].weights_sha256,
-        "environment": {
-            "python": platform.python_version(),
-            "machine": platform.machine(),
-            "cpus": os.cpu_count(),
-            **{name: version(name) for name in ("fedtiny", "torch", "lightning", "ray", "wandb")},
-        },
-    }
 
 
 def _about(prepared: Prepared) -> dict[str, object]:

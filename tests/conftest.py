@@ -13,7 +13,8 @@ from fedtiny.data.datasets import Synthetic
 from fedtiny.models.zoo import ResNet8
 from fedtiny.payload.codec import Layout
 from fedtiny.payload.messages import SERVER
-from fedtiny.run import RunResult, prepare, run
+from fedtiny.prepare import prepare
+from fedtiny.run import RunResult, run
 from fedtiny.sparse.network import Network, Prunable
 
 SMOKE = Path(__file__).parent.parent / "configs" / "smoke.yaml"

@@ -34,7 +34,26 @@ def test_a_run_writes_all_its_files_and_says_where(tmp_path: Path, capsys: pytes
     records = [json.loads(line) for line in (out / "rounds.jsonl").read_text().splitlines()]
     assert [record["round"] for record in records] == [0, 1, 2, 3]
     summary = json.loads((out / "summary.json").read_text())
-    wanted = ["method", "seed", "rounds", "clients", "parameters", "prunable", "density_target", "density", "density_all", "test_accuracy", "test_loss", "upload_bytes", "download_bytes", "selection_bytes", "flops_per_round_max", "memory_bytes_max", "seconds", "weights_sha256"]
+    wanted = [
+        "method",
+        "seed",
+        "rounds",
+        "clients",
+        "parameters",
+        "prunable",
+        "density_target",
+        "density",
+        "density_all",
+        "test_accuracy",
+        "test_loss",
+        "upload_bytes",
+        "download_bytes",
+        "selection_bytes",
+        "flops_per_round_max",
+        "memory_bytes_max",
+        "seconds",
+        "weights_sha256",
+    ]
     assert set(wanted) <= set(summary)
     assert set(summary["flops_per_round_max"]) == {"rigl", "fedrts"}
     weights, mask, about = load_model(out / "model.safetensors")

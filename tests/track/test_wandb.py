@@ -44,7 +44,7 @@ def logged_keys(log: bytes) -> set[str]:
         whole += log[position + 7 : position + 7 + length]
         position += 7 + length
         if kind in (1, 4):  # whole, or the last part
-            record = wandb_internal_pb2.Record.FromString(whole)
+            record = vars(wandb_internal_pb2)["Record"].FromString(whole)  # it has no types
             items = [*record.history.item, *record.summary.update]
             keys |= {item.key or item.nested_key[0] for item in items}
             whole = b""

@@ -1,0 +1,67 @@
+"""A run that can start: everything that could be wrong with its configuration is looked for here."""
+
+from dataclasses import dataclass
+
+from fedtiny import seeds
+from fedtiny.config.load import ConfigError
+from fedtiny.config.schema import RunConfig
+from fedtiny.data.examples import Examples
+from fedtiny.data.split import Shares
+from fedtiny.sparse.network import Network
+
+__all__ = ["Prepared", "prepare"]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Prepared:
+    """A run that can start: everything that could be wrong with its configuration has been looked at.
+
+    Attributes:
+        config: The configuration.
+        examples: The data set.
+        shares: Who holds which training example.
+        network: The freshly initialised network.
+    """
+
+    config: RunConfig
+    examples: Examples
+    shares: Shares
+    network: Network
+
+
+def prepare(config: RunConfig) -> Prepared:
+    """Loads the data, deals it, builds the network, and checks that the method can prune it.
+
+    Raises:
+        ConfigError: Something does not fit; all of it at once.
+    """
+    problems = []
+    if config.cohort is not None and config.cohort > config.clients:
+        problems.append(f"cohort: must be at most clients ({config.clients}), got {config.cohort}")
+    try:
+        examples = config.data.load()
+    except ValueError as error:
+        raise ConfigError([*problems, f"data: {error}"]) from error
+    channels, *_ = examples.shape
+    for key, values in (("mean", config.data.mean), ("std", config.data.std)):
+        if len(values) not in (1, channels):
+            problems.append(f"data.{key}: must have 1 value or one a channel ({channels}), got {len(values)}")
+    shares = None
+    try:
+        shares = config.split.deal(examples.labels, config.partition, config.clients, config.seed)
+        if config.pretraining.epochs and len(shares.public) < 2:
+            problems.append(
+                f"pretraining.epochs: must be 0 where the server holds fewer than 2 public examples "
+                f"(split.public), got {config.pretraining.epochs}"
+            )
+    except ValueError as error:
+        problems.append(f"clients: {error}")
+    module = config.model.build(channels, len(examples.classes), seeds.number(config.seed, "weights"))
+    network = Network.of(module, examples.shape, config.prunable)
+    try:
+        config.method.check(network, seeds.stream(config.seed, "method"))
+    except ValueError as error:
+        problems.append(f"method: {error}")
+    if problems or shares is None:
+        raise ConfigError(problems)
+    return Prepared(config, examples, shares, network)
