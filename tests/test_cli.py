@@ -1,6 +1,8 @@
 """The command line as a person uses it."""
 
 import json
+import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -179,3 +181,25 @@ def test_a_client_that_fails_ends_the_run_with_exit_code_1(
     monkeypatch.setattr("numpy.bincount", lambda *_, **__: [0, 0, 0, 0])
     assert main(["run", str(SMOKE), f"out={tmp_path / 'out'}", "split.public=23"]) == 1
     assert "failed in round" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("fleet", ["inline", pytest.param("ray", marks=pytest.mark.ray)])
+def test_ctrl_c_ends_with_one_line_and_no_traceback(tmp_path: Path, fleet: str) -> None:
+    command = [sys.executable, "-u", "-m", "fedtiny", "run", str(SMOKE), f"fleet.name={fleet}", "rounds=2000"]
+    process = subprocess.Popen(
+        [*command, f"out={tmp_path / 'out'}"],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    assert process.stdout is not None
+    for line in process.stdout:
+        if "3/2000" in line:
+            break
+    os.killpg(process.pid, signal.SIGINT)
+    _, told = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert lines(told) == ["interrupted; the rounds made so far are in the run's rounds.jsonl"]
+    assert len((tmp_path / "out" / "rounds.jsonl").read_text().splitlines()) >= 3

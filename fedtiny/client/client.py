@@ -115,7 +115,9 @@ class Client:
                     self._trainer.fit(self._module, batches)
                 else:
                     self._trainer.validate(self._module, batches, verbose=False)
-        except BaseException:
+        except BaseException as error:
             for callback in callbacks:
                 callback.teardown(self._trainer, self._module, "exception")
+            if isinstance(error, SystemExit):  # what Lightning makes of Ctrl-C
+                raise KeyboardInterrupt from error
             raise
