@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from fedtiny.data.datasets import AnyData, Digits
 from fedtiny.data.partition import Dirichlet, Partition
@@ -27,7 +27,8 @@ class Pretraining(Training):
 class Tracking(Value):
     """Where numbers go besides the run's folder."""
 
-    wandb: Literal["auto", "offline", "off"] = "auto"
+    # YAML 1.1 reads a bare `off` as false.
+    wandb: Annotated[Literal["auto", "offline", "off"], BeforeValidator(lambda x: "off" if x is False else x)] = "auto"
     """Weights & Biases: auto is online if you are logged in and offline otherwise; off leaves it out."""
     project: str = "fedtiny"
     """The project in Weights & Biases."""

@@ -41,6 +41,14 @@ def test_no_override_is_lost_to_a_change_of_name() -> None:
     assert load([], ["method.density=0.3", "method.name=static"]).method == Static(density=0.3)
 
 
+def test_a_bare_off_is_off() -> None:
+    assert load([], ["tracking.wandb=off"]).tracking.wandb == "off"
+    assert load([], ["tracking={wandb: off}"]).tracking.wandb == "off"
+    assert problems("tracking.wandb=on") == [
+        "tracking.wandb: input should be 'auto', 'offline' or 'off', got True",
+    ]
+
+
 def test_override_sets_dotted_keys() -> None:
     config = override(RunConfig(), {"method.density": 0.2, "partition.alpha": 1})
     assert config.method == FedTiny(density=0.2)
