@@ -54,12 +54,6 @@ class Digits(Images):
         return Examples(images[train], labels[train], images[test], labels[test], names)
 
 
-class _Reader(Protocol):
-    data: NDArray[np.uint8]
-
-    def __len__(self) -> int: ...
-
-
 class _Downloaded(Images):
     root: Path | None = None
     """Folder of the downloaded files; none is the cache folder ($FEDTINY_CACHE or ~/.cache/fedtiny)."""
@@ -82,8 +76,17 @@ class _Downloaded(Images):
             ) from error
 
 
-def _channels_first(images: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    return np.ascontiguousarray(images.transpose(0, 3, 1, 2))
+class _Cifar(Protocol):
+    data: NDArray[np.uint8]
+    targets: list[int]
+    classes: list[str]
+
+
+def _cifar(train: _Cifar, test: _Cifar) -> Examples:
+    (images, labels), (test_images, test_labels) = (
+        (np.ascontiguousarray(x.data.transpose(0, 3, 1, 2)), np.array(x.targets, dtype=np.int64)) for x in (train, test)
+    )
+    return Examples(images, labels, test_images, test_labels, tuple(train.classes))
 
 
 class Cifar10(_Downloaded):
@@ -97,14 +100,7 @@ class Cifar10(_Downloaded):
     def _read(self, root: Path) -> Examples:
         from torchvision.datasets import CIFAR10 as Reader
 
-        train, test = (Reader(str(root), train=part, download=self.download) for part in (True, False))
-        return Examples(
-            _channels_first(train.data),
-            np.array(train.targets, dtype=np.int64),
-            _channels_first(test.data),
-            np.array(test.targets, dtype=np.int64),
-            tuple(train.classes),
-        )
+        return _cifar(*(Reader(str(root), train=part, download=self.download) for part in (True, False)))
 
 
 class Cifar100(_Downloaded):
@@ -118,14 +114,7 @@ class Cifar100(_Downloaded):
     def _read(self, root: Path) -> Examples:
         from torchvision.datasets import CIFAR100 as Reader
 
-        train, test = (Reader(str(root), train=part, download=self.download) for part in (True, False))
-        return Examples(
-            _channels_first(train.data),
-            np.array(train.targets, dtype=np.int64),
-            _channels_first(test.data),
-            np.array(test.targets, dtype=np.int64),
-            tuple(train.classes),
-        )
+        return _cifar(*(Reader(str(root), train=part, download=self.download) for part in (True, False)))
 
 
 class Svhn(_Downloaded):
