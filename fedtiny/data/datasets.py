@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from fedtiny import seeds
-from fedtiny.data.examples import Examples, cache_folder, cached
+from fedtiny.cache import cache_folder
+from fedtiny.data.examples import Examples, cached
 from fedtiny.value import Value
 
 __all__ = ["AnyData", "Cifar10", "Cifar100", "Digits", "ImageFolder", "Svhn", "Synthetic"]

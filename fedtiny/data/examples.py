@@ -10,7 +10,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Examples", "cache_folder", "cached"]
+from fedtiny.cache import cache_folder
+
+__all__ = ["Examples", "cached"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -36,11 +38,6 @@ class Examples:
         """(C, H, W) of one image."""
         _, channels, height, width = self.images.shape
         return channels, height, width
-
-
-def cache_folder() -> Path:
-    """Where decoded data sets and downloads lie: $FEDTINY_CACHE, or ~/.cache/fedtiny."""
-    return Path(os.environ.get("FEDTINY_CACHE", "~/.cache/fedtiny")).expanduser()
 
 
 def cached(key: str, read: Callable[[], Examples]) -> Examples:

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 
-import torch
 from torch import Tensor, nn
 
 __all__ = ["ResNet"]
@@ -29,7 +28,8 @@ class _Residual(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         y = self.relu1(self.bn1(self.conv1(x)))
         y = self.bn2(self.conv2(y))
-        return torch.as_tensor(self.relu2(y + self.shortcut(x)))
+        out: Tensor = self.relu2(y + self.shortcut(x))
+        return out
 
 
 class ResNet(nn.Module):
@@ -63,4 +63,5 @@ class ResNet(nn.Module):
         self.head = nn.Linear(channels_in, classes)
 
     def forward(self, x: Tensor) -> Tensor:
-        return torch.as_tensor(self.head(self.pool(self.stages(self.stem(x))).flatten(1)))
+        logits: Tensor = self.head(self.pool(self.stages(self.stem(x))).flatten(1))
+        return logits

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 
-import torch
 from torch import Tensor, nn
 
 __all__ = ["Vgg"]
@@ -42,4 +41,5 @@ class Vgg(nn.Module):
         self.head = nn.Linear(channels, classes)
 
     def forward(self, x: Tensor) -> Tensor:
-        return torch.as_tensor(self.head(self.pool(self.stages(x)).flatten(1)))
+        logits: Tensor = self.head(self.pool(self.stages(x)).flatten(1))
+        return logits

@@ -1,0 +1,1 @@
+"""The CPU engine: training, evaluation and selection whose work is proportional to the kept weights."""

@@ -1,0 +1,119 @@
+"""Builds and loads kernels.cpp: once a machine, compiler and source, at first use."""
+
+import ctypes
+import fcntl
+import hashlib
+import os
+import platform
+import shlex
+import shutil
+import subprocess
+import tempfile
+from functools import cache
+from pathlib import Path
+
+import torch
+
+from fedtiny.cache import cache_folder
+
+__all__ = ["EngineUnavailable", "Grid", "build_key", "kernels"]
+
+_SOURCE = Path(__file__).with_name("kernels.cpp")
+_REAL = {torch.float32: "float", torch.float64: "double"}
+
+
+class EngineUnavailable(ValueError):
+    """The kernels cannot be had on this machine; the message says why, and what to install."""
+
+
+class Grid(ctypes.Structure):
+    """`struct Grid` of kernels.cpp: where the pixels and the taps of one product lie."""
+
+    _fields_ = [
+        *((name, ctypes.c_int64) for name in ("lanes", "channels", "height", "width", "in_row", "in_step")),
+        *((name, ctypes.c_int64) for name in ("out_plane", "out_row", "out_step", "out_start", "A", "B", "runs")),
+        *((name, ctypes.c_void_p) for name in ("first", "offset", "rows", "run", "wide")),
+    ]
+
+
+def _compiler() -> list[str]:
+    named = shlex.split(os.environ.get("CXX", ""))
+    for command in ([named] if named else [["c++"], ["g++"], ["clang++"]]):
+        if shutil.which(command[0]):
+            return command
+    looked = named[0] if named else "c++, g++ and clang++"
+    raise EngineUnavailable(f"no C++ compiler (looked for {looked}); install one, for example: apt-get install g++")
+
+
+def _flags() -> list[str]:
+    # -march=native is not known to every compiler for every machine: $FEDTINY_ENGINE_FLAGS comes last and wins.
+    extra = shlex.split(os.environ.get("FEDTINY_ENGINE_FLAGS", ""))
+    return ["-O3", "-march=native", "-std=c++17", "-shared", "-fPIC", "-fopenmp", *extra]
+
+
+def _cpu() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        lines = []
+    told = [line for line in lines if line.startswith(("model name", "flags", "Features", "CPU part"))]
+    return f"{platform.machine()} {platform.processor()} {sorted(set(told))}"
+
+
+@cache
+def build_key() -> str:
+    """What a build, and a choice measured with it, depends on: source, compiler, flags and CPU.
+
+    Raises:
+        EngineUnavailable: There is no compiler.
+    """
+    compiler = _compiler()
+    version = subprocess.run([*compiler, "--version"], capture_output=True, check=False).stdout
+    digest = hashlib.sha256(_SOURCE.read_bytes() + version)
+    digest.update(repr((compiler, _flags(), _cpu())).encode())
+    return digest.hexdigest()[:16]
+
+
+def _built(real: str) -> Path:
+    folder = cache_folder() / "engine"
+    target = folder / f"{build_key()}-{real}.so"
+    if target.exists():
+        return target
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # The system lets go of it, however the process ends.
+        if not target.exists():
+            with tempfile.TemporaryDirectory(dir=folder) as scratch:
+                made = Path(scratch) / target.name
+                command = [*_compiler(), *_flags(), f"-DREAL={real}", str(_SOURCE), "-o", str(made)]
+                done = subprocess.run(command, capture_output=True, text=True, check=False)
+                if done.returncode:
+                    first = next((x for x in done.stderr.splitlines() if "error" in x), done.stderr.strip())
+                    raise EngineUnavailable(f"the kernels do not compile ({first}); update or change $CXX")
+                made.replace(target)
+    return target
+
+
+@cache
+def kernels(dtype: torch.dtype) -> ctypes.CDLL:
+    """The compiled kernels for float32 or float64.
+
+    Raises:
+        EngineUnavailable: There is no compiler, or it failed.
+    """
+    try:
+        library = ctypes.CDLL(str(_built(_REAL[dtype])))
+    except OSError as error:
+        raise EngineUnavailable(f"the kernels cannot be built or loaded ({error}); set FEDTINY_CACHE") from error
+    p, i, n, d = ctypes.c_void_p, ctypes.c_int, ctypes.c_int64, ctypes.c_double
+    for name, arguments in {
+        "product": [p, p, p, p, p, i],
+        "tap_product": [p, p, p, p, i],
+        "norm": [p, n, p, n, p, n, n, n, p, p, p, p, i, d, d, i],
+        "norm_gradients": [p, n, p, n, p, n, p, n, p, n, n, n, p, p, p, p, p, i, d, d, i],
+        "pool": [p, n, p, n, p, n, n, n, n, n, n, n],
+        "pool_gradient": [p, n, p, p, n, n, n, n, n, n, n, n],
+    }.items():
+        function = getattr(library, name)
+        function.argtypes, function.restype = arguments, None
+    return library
