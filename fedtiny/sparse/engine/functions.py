@@ -21,6 +21,10 @@ def _at(x: Tensor | None) -> int | None:
     return None if x is None else x.data_ptr()
 
 
+def _step(x: Tensor | None) -> int:
+    return 0 if x is None else plane(x)
+
+
 class _Convolve(Function):
     @staticmethod
     def forward(
@@ -114,26 +118,26 @@ class _Normalise(Function):
         N, C, H, W = x.shape
         y = empty(N, C, H, W, like=x)
         kernels(x.dtype).norm(
-            _at(x), plane(x), _at(residual), 0 if residual is None else plane(residual), _at(y), plane(y), C, H * W * N,
-            _at(weight), _at(bias), _at(mean), _at(var), measure, eps, ceiling, torch.get_num_threads(),
+            _at(x), plane(x), _at(residual), _step(residual), _at(y), plane(y), C, H * W * N, _at(weight),
+            _at(bias), _at(mean), _at(var), measure, eps, ceiling, torch.get_num_threads(),
         )  # fmt: skip
-        ctx.save_for_backward(x, y, weight, mean, var)
+        # Without a residual, the kernel knows from x where the ceiling or 0 was reached.
+        ctx.save_for_backward(x, None if residual is None else y, weight, bias, mean, var)
         ctx.how = measure, eps, ceiling
-        ctx.mark_non_differentiable(mean, var)
         return y
 
     @staticmethod
     @once_differentiable
     def backward(ctx: FunctionCtx, up: Tensor) -> tuple[Tensor | None, ...]:
-        x, y, weight, mean, var = ctx.saved_tensors
+        x, y, weight, bias, mean, var = ctx.saved_tensors
         (measure, eps, ceiling), up = ctx.how, planes(up)
         N, C, H, W = x.shape
         grad = empty(N, C, H, W, like=x)
         passed = empty(N, C, H, W, like=x) if ctx.needs_input_grad[1] and not math.isnan(ceiling) else None
         grad_weight, grad_bias = x.new_empty(C), x.new_empty(C)
         kernels(x.dtype).norm_gradients(
-            _at(x), plane(x), _at(y), plane(y), _at(up), plane(up), _at(passed), 0 if passed is None else plane(passed),
-            _at(grad), plane(grad), C, H * W * N, _at(weight), _at(mean), _at(var), _at(grad_weight), _at(grad_bias),
+            _at(x), plane(x), _at(y), _step(y), _at(up), plane(up), _at(passed), _step(passed), _at(grad), plane(grad),
+            C, H * W * N, _at(weight), _at(bias), _at(mean), _at(var), _at(grad_weight), _at(grad_bias),
             measure, eps, ceiling, torch.get_num_threads(),
         )  # fmt: skip
         grad_residual = (up if passed is None else passed) if ctx.needs_input_grad[1] else None

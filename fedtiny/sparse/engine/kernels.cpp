@@ -17,6 +17,9 @@
 #include <cmath>
 #include <cstdint>
 #include <limits>
+#ifdef __GLIBC__
+#include <malloc.h>
+#endif
 
 #ifndef REAL
 #define REAL float
@@ -41,9 +44,11 @@ template <class V> inline V load(const real* p) { return *reinterpret_cast<const
 template <class V> inline void store(real* p, V v) { *reinterpret_cast<typename Loose<V>::type*>(p) = v; }
 inline real sum(real v) { return v; }
 inline real sum(vec v) {
-  real total = 0;
-  for (int i = 0; i < LANES; i++) total += v[i];
-  return total;
+  real part[LANES];
+  store<vec>(part, v);
+  for (int half = LANES / 2; half; half /= 2)
+    for (int i = 0; i < half; i++) part[i] += part[i + half];
+  return part[0];
 }
 
 template <int K> struct Tile { static constexpr int k = K; };
@@ -90,55 +95,58 @@ inline void tile(const Grid& g, const real* value, const Range& s, real bias, in
   for (int k = 0; k < K; k++) store<V>(out + k * W, acc[k]);
 }
 
+// Pieces of a run of `length` numbers: calls f(width tag, V, start) for each. Only the last may overlap the one before.
+template <class F> inline void pieces(int64_t length, F f) {
+  int64_t at = 0;
+  for (; at + TILE * LANES <= length; at += TILE * LANES) f(Tile<TILE>{}, vec{}, at);
+  if (at + TILE / 2 * LANES <= length) f(Tile<TILE / 2>{}, vec{}, at), at += TILE / 2 * LANES;
+  if (at + TILE / 4 * LANES <= length) f(Tile<TILE / 4>{}, vec{}, at), at += TILE / 4 * LANES;
+  for (; at + LANES <= length; at += LANES) f(Tile<1>{}, vec{}, at);
+  if (at < length && length >= LANES)
+    f(Tile<1>{}, vec{}, length - LANES);
+  else
+    for (; at < length; at++) f(Tile<1>{}, real{}, at);
+}
+
 extern "C" void product(const Grid* grid, const real* in, const real* value, const real* bias, real* out, int threads) {
   const Grid& g = *grid;
 #pragma omp parallel for num_threads(threads) if (threads > 1)
   for (int t = 0; t < threads; t++) {
     const int64_t o0 = g.channels * t / threads, o1 = g.channels * (t + 1) / threads;
+    // Rows outside, channels inside: the rows of all input channels that an output row sees stay in the cache, and
+    // each is read and written as one long run.
     for (int64_t i = 0; i < g.height; i++) {
-      for (int64_t r = 0; r < g.runs; r++) {
-        const int32_t* run = g.run + 4 * r;
-        const Range s{g.rows[2 * i], g.rows[2 * i + 1], run[2], run[3]};
-        const real* x = in + (i * g.in_row + run[0] * g.in_step) * g.lanes;
-        real* y = out + (g.out_start + i * g.out_row + run[0] * g.out_step) * g.lanes;
-        const int64_t length = (run[1] - run[0]) * g.lanes, plane = g.out_plane * g.lanes;
-        // One piece of the row for all output channels: the input around it stays in the cache.
-        auto all = [&](auto piece, int64_t at) {
-          for (int64_t o = o0; o < o1; o++) piece(o, bias ? bias[o] : real(0), x + at, y + o * plane + at);
-        };
-        auto with = [&](auto tag, int64_t at) {
-          all([&](int64_t o, real b, const real* from, real* to) { tile<vec, decltype(tag)::k>(g, value, s, b, o, from, to); }, at);
-        };
-        int64_t at = 0;
-        for (; at + TILE * LANES <= length; at += TILE * LANES) with(Tile<TILE>{}, at);
-        if (at + TILE / 2 * LANES <= length) with(Tile<TILE / 2>{}, at), at += TILE / 2 * LANES;
-        if (at + TILE / 4 * LANES <= length) with(Tile<TILE / 4>{}, at), at += TILE / 4 * LANES;
-        for (; at + LANES <= length; at += LANES) with(Tile<1>{}, at);
-        if (at < length && length >= LANES) {
-          with(Tile<1>{}, length - LANES);  // overlaps what was made before, with the same numbers
-        } else {
-          for (; at < length; at++)
-            all([&](int64_t o, real b, const real* from, real* to) { tile<real, 1>(g, value, s, b, o, from, to); }, at);
+      for (int64_t o = o0; o < o1; o++) {
+        const real b = bias ? bias[o] : real(0);
+        for (int64_t r = 0; r < g.runs; r++) {
+          const int32_t* run = g.run + 4 * r;
+          const Range s{g.rows[2 * i], g.rows[2 * i + 1], run[2], run[3]};
+          const real* x = in + (i * g.in_row + run[0] * g.in_step) * g.lanes;
+          real* y = out + (g.out_start + o * g.out_plane + i * g.out_row + run[0] * g.out_step) * g.lanes;
+          pieces((run[1] - run[0]) * g.lanes, [&](auto width, auto v, int64_t at) {
+            tile<decltype(v), decltype(width)::k>(g, value, s, b, o, x + at, y + at);
+          });
         }
       }
     }
   }
 }
 
-inline real dot(const real* x, const real* y, int64_t n) {
-  vec a{}, b{}, c{}, d{};
-  int64_t i = 0;
-  for (; i + 4 * LANES <= n; i += 4 * LANES) {
-    a += load<vec>(x + i) * load<vec>(y + i);
-    b += load<vec>(x + i + LANES) * load<vec>(y + i + LANES);
-    c += load<vec>(x + i + 2 * LANES) * load<vec>(y + i + 2 * LANES);
-    d += load<vec>(x + i + 3 * LANES) * load<vec>(y + i + 3 * LANES);
-  }
-  for (; i + LANES <= n; i += LANES) a += load<vec>(x + i) * load<vec>(y + i);
+// Sum of x * y, gathered run by run.
+struct Dot {
+  vec part[4] = {};
   real rest = 0;
-  for (; i < n; i++) rest += x[i] * y[i];
-  return sum((a + b) + (c + d)) + rest;
-}
+
+  void add(const real* x, const real* y, int64_t n) {
+    int64_t i = 0;
+    for (; i + 4 * LANES <= n; i += 4 * LANES)
+      for (int k = 0; k < 4; k++) part[k] += load<vec>(x + i + k * LANES) * load<vec>(y + i + k * LANES);
+    for (; i + LANES <= n; i += LANES) part[0] += load<vec>(x + i) * load<vec>(y + i);
+    for (; i < n; i++) rest += x[i] * y[i];
+  }
+
+  real total() const { return sum((part[0] + part[1]) + (part[2] + part[3])) + rest; }
+};
 
 // `upstream` has the pixels that `out` has in `product`; `grad` is (taps,) and is written whole.
 extern "C" void tap_product(const Grid* grid, const real* in, const real* upstream, real* grad, int threads) {
@@ -158,14 +166,13 @@ extern "C" void tap_product(const Grid* grid, const real* in, const real* upstre
             const int64_t j0 = g.wide[2 * b], j1 = g.wide[2 * b + 1];
             for (int64_t p = first[0]; p < first[1]; p++) {
               const real* from = x + g.offset[p] * g.lanes;
-              if (side_by_side) {
-                grad[p] += dot(from + j0 * g.lanes, up + j0 * g.lanes, (j1 - j0) * g.lanes);
-              } else {
-                real total = 0;
+              Dot dot;
+              if (side_by_side)
+                dot.add(from + j0 * g.lanes, up + j0 * g.lanes, (j1 - j0) * g.lanes);
+              else
                 for (int64_t j = j0; j < j1; j++)
-                  total += dot(from + j * g.in_step * g.lanes, up + j * g.out_step * g.lanes, g.lanes);
-                grad[p] += total;
-              }
+                  dot.add(from + j * g.in_step * g.lanes, up + j * g.out_step * g.lanes, g.lanes);
+              grad[p] += dot.total();
             }
           }
         }
@@ -181,20 +188,48 @@ extern "C" void tap_product(const Grid* grid, const real* in, const real* upstre
 // where cap is max(0, min(., ceiling)) if there is a ceiling (infinite for ReLU, 6 for ReLU6) and nothing if it is NaN.
 // `plane`s say how far one channel lies from the next; `size` is H * W * N.
 
-inline real capped(real v, real ceiling) { return v > 0 ? (v < ceiling ? v : ceiling) : real(0); }
+template <class V> inline V capped(V v, real ceiling) {
+  const V low = V{}, high = V{} + ceiling;
+  v = v > low ? v : low;
+  return v < high ? v : high;
+}
 
-// Sum of f(i) over [0, size), in float64 by pieces that the compiler turns into vectors.
-template <class F> inline double total(int64_t size, F f) {
-  constexpr int64_t PIECE = 1024;
-  double all = 0;
+// `up` where the cap let y through, otherwise 0.
+template <class V> inline V behind(V y, V up, real ceiling) {
+  const V low = V{}, high = V{} + ceiling;
+  up = y > low ? up : low;
+  return y < high ? up : low;
+}
+
+// Calls f(V, i) for all of [0, size): a vector at a time, at last a number at a time.
+template <class F> inline void each(int64_t begin, int64_t size, F f) {
+  int64_t i = begin;
+  for (; i + LANES <= size; i += LANES) f(vec{}, i);
+  for (; i < size; i++) f(real{}, i);
+}
+
+template <class V> struct Pair {
+  V first, second;
+};
+
+// Sums of the pairs f(V, i) over [0, size): float64 over short pieces.
+template <class F> inline Pair<double> totals(int64_t size, F f) {
+  constexpr int64_t PIECE = 64 * LANES;
+  Pair<double> all{0, 0};
   for (int64_t begin = 0; begin < size; begin += PIECE) {
     const int64_t end = std::min(size, begin + PIECE);
-    real part[LANES] = {};
+    vec first[2] = {}, second[2] = {};
     int64_t i = begin;
-    for (; i + LANES <= end; i += LANES)
-      for (int k = 0; k < LANES; k++) part[k] += f(i + k);
-    for (; i < end; i++) part[0] += f(i);
-    for (int k = 0; k < LANES; k++) all += part[k];
+    for (; i + 2 * LANES <= end; i += 2 * LANES)
+      for (int k = 0; k < 2; k++) {
+        const auto pair = f(vec{}, i + k * LANES);
+        first[k] += pair.first, second[k] += pair.second;
+      }
+    for (; i < end; i++) {
+      const auto pair = f(real{}, i);
+      all.first += pair.first, all.second += pair.second;
+    }
+    all.first += sum(first[0] + first[1]), all.second += sum(second[0] + second[1]);
   }
   return all;
 }
@@ -203,58 +238,79 @@ template <class F> inline double total(int64_t size, F f) {
 extern "C" void norm(const real* x, int64_t x_plane, const real* residual, int64_t residual_plane, real* y, int64_t y_plane,
                      int64_t channels, int64_t size, const real* weight, const real* bias, real* mean, real* var,
                      int measure, double eps, double ceiling, int threads) {
+  const real top = ceiling;
 #pragma omp parallel for num_threads(threads) if (threads > 1)
   for (int64_t c = 0; c < channels; c++) {
-    const real* from = x + c * x_plane;
-    const real* add = residual ? residual + c * residual_plane : nullptr;
+    const real *from = x + c * x_plane, *add = residual + c * residual_plane;
     real* to = y + c * y_plane;
     if (measure) {
-      const real m = mean[c] = total(size, [&](int64_t i) { return from[i]; }) / size;
-      var[c] = total(size, [&](int64_t i) { return (from[i] - m) * (from[i] - m); }) / size;
+      const real m = mean[c] = totals(size, [=](auto v, int64_t i) {
+        using V = decltype(v);
+        return Pair<V>{load<V>(from + i), V{}};
+      }).first / size;
+      var[c] = totals(size, [=](auto v, int64_t i) {
+        using V = decltype(v);
+        const V apart = load<V>(from + i) - m;
+        return Pair<V>{apart * apart, V{}};
+      }).first / size;
     }
-    const real scale = (weight ? weight[c] : real(1)) / std::sqrt(var[c] + real(eps));
-    const real shift = (bias ? bias[c] : real(0)) - mean[c] * scale, top = ceiling;
-    if (std::isnan(top) && add)
-      for (int64_t i = 0; i < size; i++) to[i] = from[i] * scale + shift + add[i];
+    const real scale = (weight ? weight[c] : real(1)) * (real(1) / std::sqrt(var[c] + real(eps)));
+    const real shift = (bias ? bias[c] : real(0)) - mean[c] * scale;
+    auto write = [&](auto finish) {
+      each(0, size, [=](auto v, int64_t i) {
+        using V = decltype(v);
+        store<V>(to + i, finish(load<V>(from + i) * scale + shift, i));
+      });
+    };
+    if (std::isnan(top) && residual)
+      write([=](auto v, int64_t i) { return v + load<decltype(v)>(add + i); });
     else if (std::isnan(top))
-      for (int64_t i = 0; i < size; i++) to[i] = from[i] * scale + shift;
-    else if (add)
-      for (int64_t i = 0; i < size; i++) to[i] = capped(from[i] * scale + shift + add[i], top);
+      write([=](auto v, int64_t) { return v; });
+    else if (residual)
+      write([=](auto v, int64_t i) { return capped(v + load<decltype(v)>(add + i), top); });
     else
-      for (int64_t i = 0; i < size; i++) to[i] = capped(from[i] * scale + shift, top);
+      write([=](auto v, int64_t) { return capped(v, top); });
   }
 }
 
-// Gradients of `norm`. `up_residual` (where not null) gets the upstream gradient behind the cap, that of the residual.
+// Gradients of `norm`. `y` is null if there was no residual. `up_residual` (where not null) gets the upstream gradient behind the cap, that of the residual.
 // With `measured`, mean and variance were the batch's own, and depend on x.
 extern "C" void norm_gradients(const real* x, int64_t x_plane, const real* y, int64_t y_plane, const real* up,
                                int64_t up_plane, real* up_residual, int64_t residual_plane, real* grad, int64_t grad_plane,
-                               int64_t channels, int64_t size, const real* weight, const real* mean, const real* var,
-                               real* grad_weight, real* grad_bias, int measured, double eps, double ceiling, int threads) {
+                               int64_t channels, int64_t size, const real* weight, const real* bias, const real* mean,
+                               const real* var, real* grad_weight, real* grad_bias, int measured, double eps, double ceiling, int threads) {
+  const real top = ceiling;
 #pragma omp parallel for num_threads(threads) if (threads > 1)
   for (int64_t c = 0; c < channels; c++) {
-    const real *in = x + c * x_plane, *out = y + c * y_plane, *from = up + c * up_plane;
-    real* to = grad + c * grad_plane;
-    const real m = mean[c], rstd = real(1) / std::sqrt(var[c] + real(eps)), top = ceiling;
-    const bool cut = !std::isnan(top);
-    auto behind = [&](int64_t i) { return out[i] > 0 && out[i] < top ? from[i] : real(0); };
-    if (up_residual) {
-      real* pass = up_residual + c * residual_plane;
-      for (int64_t i = 0; i < size; i++) pass[i] = behind(i);
-      from = pass;
-    }
+    const real *in = x + c * x_plane, *out = y + c * y_plane, *from = up + c * up_plane;  // y may be null
+    real *to = grad + c * grad_plane, *pass = up_residual + c * residual_plane;
+    const real m = mean[c], rstd = real(1) / std::sqrt(var[c] + real(eps));
+    const real scale = (weight ? weight[c] : real(1)) * rstd, shift = (bias ? bias[c] : real(0)) - m * scale;
     auto finish = [&](auto upstream) {
-      const real s1 = total(size, upstream), s2 = rstd * total(size, [&](int64_t i) { return upstream(i) * (in[i] - m); });
-      grad_bias[c] = s1;
-      grad_weight[c] = s2;
-      const real scale = (weight ? weight[c] : real(1)) * rstd;
-      const real a = measured ? -scale * s1 / size : real(0), b = measured ? -scale * rstd * s2 / size : real(0);
-      for (int64_t i = 0; i < size; i++) to[i] = scale * upstream(i) + (a + b * (in[i] - m));
+      const Pair<double> sums = totals(size, [=](auto v, int64_t i) {
+        using V = decltype(v);
+        const V u = upstream(v, i);
+        if (up_residual) store<V>(pass + i, u);
+        return Pair<V>{u, u * (load<V>(in + i) - m)};
+      });
+      grad_bias[c] = sums.first;
+      grad_weight[c] = sums.second * rstd;
+      const real a = measured ? -scale * sums.first / size : 0, b = measured ? -scale * rstd * rstd * sums.second / size : 0;
+      each(0, size, [=](auto v, int64_t i) {
+        using V = decltype(v);
+        const V u = up_residual ? load<V>(pass + i) : upstream(v, i);
+        store<V>(to + i, scale * u + (a + b * (load<V>(in + i) - m)));
+      });
     };
-    if (cut && !up_residual)
-      finish(behind);
-    else
-      finish([&](int64_t i) { return from[i]; });
+    if (std::isnan(top))
+      finish([=](auto v, int64_t i) { return load<decltype(v)>(from + i); });
+    else if (y)
+      finish([=](auto v, int64_t i) { return behind(load<decltype(v)>(out + i), load<decltype(v)>(from + i), top); });
+    else  // the cap's argument made anew costs less than reading y
+      finish([=](auto v, int64_t i) {
+        using V = decltype(v);
+        return behind(V(load<V>(in + i) * scale + shift), load<V>(from + i), top);
+      });
   }
 }
 
@@ -301,4 +357,13 @@ extern "C" void pool_gradient(const real* up, int64_t up_plane, const uint8_t* w
             for (int64_t n = 0; n < lanes; n++) to[n] = who[n] == place ? from[n] : real(0);
           }
       }
+}
+
+// Lets the process keep memory that it frees. A training step frees and asks for the same 200 MB each time; given back to
+// the system, they would have to be mapped and zeroed anew, which takes as long as the step's arithmetic.
+extern "C" void keep_memory() {
+#ifdef __GLIBC__
+  mallopt(M_MMAP_MAX, 0);
+  mallopt(M_TRIM_THRESHOLD, std::numeric_limits<int>::max());
+#endif
 }

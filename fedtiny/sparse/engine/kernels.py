@@ -110,10 +110,12 @@ def kernels(dtype: torch.dtype) -> ctypes.CDLL:
         "product": [p, p, p, p, p, i],
         "tap_product": [p, p, p, p, i],
         "norm": [p, n, p, n, p, n, n, n, p, p, p, p, i, d, d, i],
-        "norm_gradients": [p, n, p, n, p, n, p, n, p, n, n, n, p, p, p, p, p, i, d, d, i],
+        "norm_gradients": [p, n, p, n, p, n, p, n, p, n, n, n, p, p, p, p, p, p, i, d, d, i],
         "pool": [p, n, p, n, p, n, n, n, n, n, n, n],
         "pool_gradient": [p, n, p, p, n, n, n, n, n, n, n, n],
+        "keep_memory": [],
     }.items():
         function = getattr(library, name)
         function.argtypes, function.restype = arguments, None
+    library.keep_memory()
     return library

@@ -171,9 +171,9 @@ def _sweep(
     cuts = [j for j in range(1, out[1]) if not side_by_side or (columns[j] != columns[j - 1]).any()]
     run = np.array([(j0, j1, *columns[j0]) for j0, j1 in zip([0, *cuts], [*cuts, out[1]], strict=True)])
     wide = np.array([_inside(np.arange(out[1]) * steps[1] + shift, size[1]) for shift in shifts[1]] or [(0, 0)])
-    held = [torch.from_numpy(np.ascontiguousarray(x, dtype=np.int32)) for x in (first, offset, rows, run, wide)]
+    held = [torch.tensor(x, dtype=torch.int32) for x in (first, offset, rows, run, wide)]
     fields = (channels, *out, steps[0] * size[1], steps[1], *target, A, B, len(run))
-    return Sweep(None if places is None else torch.from_numpy(places[order].astype(np.int32)), fields, held)
+    return Sweep(None if places is None else torch.tensor(places[order], dtype=torch.int32), fields, held)
 
 
 def _inside(places: Ints, size: int) -> tuple[int, int]:
