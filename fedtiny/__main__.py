@@ -93,7 +93,7 @@ def _checked(presets: Sequence[Path], overrides: Sequence[str]) -> "tuple[Prepar
         problems += error.problems
         config = error.rest
     try:
-        prepared = prepare(config) if config else None
+        prepared = prepare(config, print) if config else None
     except ConfigError as error:
         problems += error.problems
     if problems or prepared is None:

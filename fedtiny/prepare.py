@@ -1,12 +1,17 @@
 """A run that can start: everything that could be wrong with its configuration is looked for here."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
+
+import torch
 
 from fedtiny import seeds
 from fedtiny.config.load import ConfigError
 from fedtiny.config.schema import RunConfig
 from fedtiny.data.examples import Examples
 from fedtiny.data.split import Shares
+from fedtiny.sparse.engine.choose import Choice, choose
+from fedtiny.sparse.engine.kernels import EngineUnavailable, kernels
 from fedtiny.sparse.network import Network
 
 __all__ = ["Prepared", "prepare"]
@@ -21,16 +26,22 @@ class Prepared:
         examples: The data set.
         shares: Who holds which training example.
         network: The freshly initialised network.
+        choice: Which engine computes, and why. The configuration names it too: a run of it chooses the same.
     """
 
     config: RunConfig
     examples: Examples
     shares: Shares
     network: Network
+    choice: Choice
 
 
-def prepare(config: RunConfig) -> Prepared:
-    """Loads the data, deals it, builds the network, and checks that the method can prune it.
+def prepare(config: RunConfig, tell: Callable[[str], None] = lambda text: None) -> Prepared:
+    """Loads the data, deals it, builds the network, checks that the method can prune it, and chooses the engine.
+
+    Args:
+        config: The configuration.
+        tell: Is told, in a line, of what takes seconds.
 
     Raises:
         ConfigError: Something does not fit; all of it at once.
@@ -62,6 +73,12 @@ def prepare(config: RunConfig) -> Prepared:
         config.method.check(network, seeds.stream(config.seed, "method"))
     except ValueError as error:
         problems.append(f"method: {error}")
+    if config.engine.name == "sparse":
+        try:
+            kernels(torch.float32)
+        except EngineUnavailable as error:
+            problems.append(f"engine: {error}; or set engine=dense")
     if problems or shares is None:
         raise ConfigError(problems)
-    return Prepared(config, examples, shares, network)
+    choice = choose(config.engine, network, config.training.batch, config.method.target, tell)
+    return Prepared(config.model_copy(update={"engine": choice.engine}), examples, shares, network, choice)

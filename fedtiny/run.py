@@ -4,6 +4,7 @@ config -> data set -> shares -> clients -> fleet
 method.begin -> (method.order -> fleet -> method.absorb -> evaluate -> record) * rounds -> files
 """
 
+import copy
 import json
 import time
 from collections.abc import Mapping, Sequence
@@ -26,6 +27,7 @@ from fedtiny.server.evaluate import Examiner
 from fedtiny.server.ledger import Ledger
 from fedtiny.server.loop import Plan, pretrain, rounds
 from fedtiny.server.model_file import save_model
+from fedtiny.sparse.engine.resident import Resident
 from fedtiny.sparse.network import load_
 from fedtiny.summary import starting, summarise
 from fedtiny.table import Table
@@ -118,6 +120,7 @@ def _world(prepared: Prepared) -> World:
         classes=len(examples.classes),
         layout=Layout(shapes, frozenset(network.prunable)),
         data=config.data,
+        engine=config.engine,
         # A plain array, not a memory map: Ray then shares it without a copy a process.
         images=np.asarray(examples.images),
         labels=examples.labels,
@@ -135,9 +138,11 @@ def _begin(prepared: Prepared, ledger: Ledger) -> ServerState:
 
 def _examiners(prepared: Prepared) -> tuple[Examiner, Examiner]:
     config, examples = prepared.config, prepared.examples
-    module, classes, chosen = prepared.network.module, len(examples.classes), prepared.shares.validation
-    test = Examiner(module, examples.test_images, examples.test_labels, config.data, classes)
-    validation = Examiner(module, examples.images[chosen], examples.labels[chosen], config.data, classes)
+    classes, chosen = len(examples.classes), prepared.shares.validation
+    # A copy: the network itself stays dense, for methods to look at.
+    resident = Resident(copy.deepcopy(prepared.network.module), config.engine)
+    test = Examiner(resident, examples.test_images, examples.test_labels, config.data, classes)
+    validation = Examiner(resident, examples.images[chosen], examples.labels[chosen], config.data, classes)
     return test, validation
 
 

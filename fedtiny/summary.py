@@ -13,6 +13,7 @@ from fedtiny.server.evaluate import Evaluation
 from fedtiny.server.ledger import Traffic
 from fedtiny.server.loop import density_all
 from fedtiny.sparse.cost import training_flops
+from fedtiny.sparse.engine.choose import Choice
 from fedtiny.track.record import RoundRecord, Start
 
 __all__ = ["starting", "summarise"]
@@ -31,6 +32,7 @@ def starting(prepared: Prepared) -> Start:
         layers={layer.name: layer.size for layer in network.layers if layer.prunable},
         parameters=network.parameters,
         prunable=sum(layer.size for layer in network.layers if layer.prunable),
+        engine=prepared.choice.reason,
     )
 
 
@@ -78,6 +80,7 @@ def summarise(
         "selection_flops_max": selection.measuring_flops_max,
         "memory_bytes_max": max(x.memory_bytes for x in records),
         "activation_bytes_max": max(x.activation_bytes for x in records),
+        "engine": _engine(prepared.choice),
         "weights_sha256": records[-1].weights_sha256,
         "environment": {
             "python": platform.python_version(),
@@ -86,3 +89,8 @@ def summarise(
             **{name: version(name) for name in ("fedtiny", "torch", "lightning", "ray", "wandb")},
         },
     }
+
+
+def _engine(choice: Choice) -> dict[str, object]:
+    measured = {} if choice.cost is None else {**choice.cost.model_dump(), "speedup": choice.cost.speedup}
+    return {"name": choice.engine.name, "reason": choice.reason, "sparse_layers": list(choice.layers), **measured}

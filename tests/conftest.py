@@ -15,6 +15,7 @@ from fedtiny.payload.codec import Layout
 from fedtiny.payload.messages import SERVER
 from fedtiny.prepare import prepare
 from fedtiny.run import RunResult, run
+from fedtiny.sparse.engine.choose import Engine
 from fedtiny.sparse.network import Network, Prunable
 
 SMOKE = Path(__file__).parent.parent / "configs" / "smoke.yaml"
@@ -22,9 +23,18 @@ SMOKE = Path(__file__).parent.parent / "configs" / "smoke.yaml"
 Runner = Callable[..., RunResult]
 
 
+@pytest.fixture(scope="session")
+def built_kernels(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the session's tests share compiled kernels and measured choices."""
+    return tmp_path_factory.mktemp("engine")
+
+
 @pytest.fixture(autouse=True)
-def _private_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("FEDTINY_CACHE", str(tmp_path / "cache"))
+def _private_cache(tmp_path: Path, built_kernels: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cache = tmp_path / "cache"
+    cache.mkdir()
+    (cache / "engine").symlink_to(built_kernels)
+    monkeypatch.setenv("FEDTINY_CACHE", str(cache))
 
 
 @pytest.fixture
@@ -45,7 +55,9 @@ def world(network: Network, layout: Layout) -> World:
     examples = data.load()
     cuts = np.split(np.random.default_rng(0).permutation(200), [40, 64, 97, 113])
     shares = {0: cuts[0], 1: cuts[1], 2: cuts[2], SERVER: cuts[3]}
-    return World(0, ResNet8(width=4), 1, 4, layout, data, examples.images, examples.labels, shares)
+    return World(
+        0, ResNet8(width=4), 1, 4, layout, data, Engine(name="dense"), examples.images, examples.labels, shares
+    )
 
 
 @pytest.fixture

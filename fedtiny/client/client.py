@@ -18,6 +18,7 @@ from fedtiny.data.loaders import Batches
 from fedtiny.payload.codec import encode_upload
 from fedtiny.payload.messages import Order, Upload
 from fedtiny.payload.training import Training
+from fedtiny.sparse.engine.resident import Resident
 from fedtiny.sparse.network import load_, weights_of
 
 __all__ = ["Client"]
@@ -36,7 +37,9 @@ class Client:
         torch.set_num_threads(1)
         logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
         self._world = world
-        self._module = Classifier(world.model.build(world.channels, world.classes, world.seed))
+        module = world.model.build(world.channels, world.classes, world.seed)
+        self._resident = Resident(module, world.engine)
+        self._module = Classifier(module)
         self._trainer = pl.Trainer(
             accelerator="cpu",
             devices=1,
@@ -54,7 +57,8 @@ class Client:
         start = time.perf_counter()
         world, path = self._world, ("client", client, "round", order.round)
         indices = world.shares[client]
-        load_(self._module.net, order.weights)
+        self._module.net = self._resident.under(order.mask)
+        load_(self._resident.module, order.weights)
         # Anything that draws from torch's global generator (augmentation, dropout) draws the client's own numbers.
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seeds.number(world.seed, *path))
@@ -72,7 +76,7 @@ class Client:
             client=client,
             examples=len(indices),
             loss=float(self._module.epoch_loss.compute()) if trained else float("nan"),
-            weights=weights_of(self._module.net) if trained else None,
+            weights=weights_of(self._resident.module) if trained else None,
             answers=tuple(probe.answer() for probe in probes),
             seconds=time.perf_counter() - start,
         )

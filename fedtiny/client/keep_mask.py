@@ -1,7 +1,8 @@
 """Pruned weights, their gradients and their momentum are exactly 0, because they are never there.
 
 The optimizer sees no masked layer. It sees one vector a layer that holds the kept weights alone, so gradients and
-momentum have as many entries as there are kept weights. As soon as autograd has accumulated a masked layer's dense
+momentum have as many entries as there are kept weights. A layer on the sparse engine has such a vector itself. For a
+layer that stays dense, one is made here: as soon as autograd has accumulated a masked layer's dense
 gradient, its kept entries are copied to that vector's gradient and the dense one is freed: at no time is more than
 one alive.
 """
@@ -55,7 +56,7 @@ class KeepMask(pl.Callback):
         keep = {} if self._mask is None else self._mask.keep
         trainable: list[nn.Parameter] = []
         for name, parameter in pl_module.net.named_parameters():
-            if name not in keep:
+            if name not in keep or parameter.shape != keep[name].shape:  # not masked, or a vector already
                 trainable.append(parameter)
                 continue
             index = keep[name].flatten().nonzero().flatten()

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from fedtiny.data.datasets import Images
 from fedtiny.models.zoo import AnyModel
 from fedtiny.payload.codec import Layout
+from fedtiny.sparse.engine.choose import Engine
 
 __all__ = ["World"]
 
@@ -24,6 +25,7 @@ class World:
         classes: Number of classes.
         layout: Names and shapes of the network's weights.
         data: How pixels are scaled and varied.
+        engine: How to compute with a masked network; `sparse` or `dense`.
         images: (N, C, H, W) uint8, training set, never written.
         labels: (N,) int64.
         shares: Client id (or `SERVER`) -> indices of its training examples.
@@ -35,6 +37,7 @@ class World:
     classes: int
     layout: Layout
     data: Images
+    engine: Engine
     images: NDArray[np.uint8]
     labels: NDArray[np.int64]
     shares: Mapping[int, NDArray[np.int64]]

@@ -11,6 +11,7 @@ from fedtiny.fleets import AnyFleet, RayActors
 from fedtiny.methods import AnyMethod, FedTiny
 from fedtiny.models.zoo import AnyModel, ResNet8
 from fedtiny.payload.training import Training
+from fedtiny.sparse.engine.choose import Engine
 from fedtiny.sparse.network import Prunable
 from fedtiny.value import Value
 
@@ -67,6 +68,8 @@ class RunConfig(Value):
     """Local training."""
     method: AnyMethod = FedTiny()
     """The federated pruning method."""
+    engine: Annotated[Engine, BeforeValidator(lambda x: {"name": x} if isinstance(x, str) else x)] = Engine()
+    """How a CPU computes with a masked network: `engine: auto`, `sparse` or `dense` will do."""
     fleet: AnyFleet = RayActors()
     """Where clients run."""
     tracking: Tracking = Tracking()

@@ -1,6 +1,5 @@
 """Labelled pictures in memory, or memory-mapped from the cache."""
 
-import os
 import shutil
 import tempfile
 from collections.abc import Callable

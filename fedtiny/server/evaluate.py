@@ -5,11 +5,13 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 
 from fedtiny.data.datasets import Images
 from fedtiny.data.loaders import Batches
+from fedtiny.sparse.engine.resident import Resident
+from fedtiny.sparse.mask import Mask
 from fedtiny.sparse.network import Weights, load_
 
 __all__ = ["Evaluation", "Examiner"]
@@ -32,32 +34,32 @@ class Evaluation:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Examiner:
-    """A set of examples to examine weights by; the module is only a place to put the weights in.
+    """A set of examples to examine weights by.
 
     Attributes:
-        module: The network.
+        resident: A network to put the weights in.
         images: (N, C, H, W) uint8.
         labels: (N,) int64.
         data: How pixels are scaled.
         classes: Number of classes.
     """
 
-    module: nn.Module
+    resident: Resident
     images: NDArray[np.uint8]
     labels: NDArray[np.int64]
     data: Images
     classes: int
 
-    def examine(self, weights: Weights) -> Evaluation | None:
+    def examine(self, weights: Weights, mask: Mask | None) -> Evaluation | None:
         """Runs all examples through the network in evaluation mode; None if there are none."""
         if not len(self.labels):
             return None
-        load_(self.module, weights)
-        self.module.eval()
+        net = self.resident.under(mask).eval()
+        load_(self.resident.module, weights)
         logits, labels = [], []
         with torch.inference_mode():
             for images, truth in Batches(self.images, self.labels, np.arange(len(self.labels)), 250, self.data):
-                logits.append(self.module(images))
+                logits.append(net(images))
                 labels.append(truth)
         scores, truth = torch.cat(logits), torch.cat(labels)
         predicted = scores.argmax(1)

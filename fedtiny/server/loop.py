@@ -61,8 +61,8 @@ def rounds(
         tally = _Tally(network, order)
         state = plan.method.absorb(network, state, tally.watch(ledger.ask(order, clients)))
         evaluated = (r + 1) % plan.evaluate_every == 0 or r + 1 == plan.rounds
-        examined = test.examine(state.weights) if evaluated else None
-        checked = validation.examine(state.weights) if evaluated else None
+        examined = test.examine(state.weights, state.mask) if evaluated else None
+        checked = validation.examine(state.weights, state.mask) if evaluated else None
         traffic = ledger.take()
         yield (
             state,

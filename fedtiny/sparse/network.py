@@ -134,24 +134,18 @@ def _blocks(names: list[str]) -> list[int]:
     return [block if block >= 0 else (0 if i < inside else last) for i, block in enumerate(blocks)]
 
 
-def _named(module: nn.Module) -> dict[str, Tensor]:
-    named = {**dict(module.named_parameters()), **dict(module.named_buffers())}
-    return {name: tensor for name, tensor in named.items() if tensor.is_floating_point()}
-
-
 def weights_of(module: nn.Module) -> Weights:
-    """A CPU copy of the module's parameters and floating-point buffers.
+    """A CPU copy of the module's parameters and floating-point buffers, dense in whatever form the module is.
 
     Integer buffers (batch norm's `num_batches_tracked`) are left out: nothing here depends on them, and an average
     of counters means nothing.
     """
-    return {name: tensor.detach().cpu().clone() for name, tensor in _named(module).items()}
+    named: Weights = module.state_dict()
+    return {name: tensor.cpu().clone() for name, tensor in named.items() if tensor.is_floating_point()}
 
 
 def load_(module: nn.Module, weights: Weights) -> None:
     """Copies `weights` into the module, in place. The names must be the module's own."""
-    named = _named(module)
-    assert named.keys() == weights.keys(), named.keys() ^ weights.keys()
-    with torch.no_grad():
-        for name, tensor in named.items():
-            tensor.copy_(weights[name])
+    missing, unexpected = module.load_state_dict(dict(weights), strict=False)
+    odd = [*unexpected, *(name for name in missing if not name.endswith("num_batches_tracked"))]
+    assert not odd, odd

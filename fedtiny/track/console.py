@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from rich.console import Console as Terminal
+from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn
 from rich.table import Table as Grid
 
@@ -36,6 +37,7 @@ class Console(Sink):
 
     def start(self, start: Start) -> None:
         self._rounds = start.rounds
+        self._terminal.print(f"[dim]engine: {escape(start.engine)}[/dim]", soft_wrap=True)
         self._bar.update(self._task, total=start.rounds, description="starting clients, choosing a mask")
         self._bar.start()
 

@@ -18,6 +18,7 @@ class Start:
         layers: Weights of each prunable layer, from input to output.
         parameters: Trainable numbers of the network.
         prunable: Weights that may be pruned.
+        engine: Which engine computes, and why, in a line.
     """
 
     rounds: int
@@ -27,6 +28,7 @@ class Start:
     layers: Mapping[str, int]
     parameters: int
     prunable: int
+    engine: str
 
 
 @dataclass(frozen=True, slots=True)

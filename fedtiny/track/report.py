@@ -11,7 +11,7 @@ from plotly.offline import get_plotlyjs
 from fedtiny.table import Table
 from fedtiny.track import figures
 from fedtiny.track.record import RoundRecord, Start
-from fedtiny.track.results import human_bytes, number, result_table, rigl_flops
+from fedtiny.track.results import engine_table, human_bytes, number, result_table, rigl_flops
 
 __all__ = ["write_report"]
 
@@ -114,6 +114,7 @@ def write_report(
         f"<p class='quiet'>{_story(start, records, summary)}</p>",
         _tiles(summary),
         *sections,
+        _engine(summary),
         "<h2>All figures</h2>",
         _html(result_table(summary)),
         "<h2>Configuration</h2><p>Saved as <code>config.yaml</code>: "
@@ -154,6 +155,23 @@ def _tiles(summary: Mapping[str, object]) -> str:
     )
     boxes = "".join(f"<div class='tile'><b>{escape(big)}</b>{escape(small)}</div>" for big, small in tiles)
     return f"<div class='tiles'>{boxes}</div>"
+
+
+def _engine(summary: Mapping[str, object]) -> str:
+    told, table = summary["engine"], engine_table(summary)
+    assert isinstance(told, Mapping)
+    layers = ", ".join(str(name).removesuffix(".weight") for name in told["sparse_layers"]) or "none"
+    measured = (
+        "Measured on this machine before the run, with one thread and a random mask of the target density; medians of "
+        "steps made in turns. "
+        if table
+        else ""
+    )
+    return (
+        f"<h2>Time and memory of a step</h2><p>{measured}Engine: {escape(str(told['reason']))}.</p>"
+        + (_html(table) if table else "")
+        + f"<p class='quiet'>Layers that run sparse: {escape(layers)}.</p>"
+    )
 
 
 def _section(title: str, text: str, figure: go.Figure) -> str:

@@ -1,10 +1,10 @@
 """A run's result as a person reads it."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from fedtiny.table import Table
 
-__all__ = ["human_bytes", "human_flops", "number", "result_table", "rigl_flops"]
+__all__ = ["engine_table", "human_bytes", "human_flops", "number", "result_table", "rigl_flops"]
 
 
 def human_bytes(count: float) -> str:
@@ -73,3 +73,25 @@ def result_table(summary: Mapping[str, object]) -> Table:
         ("seconds", f"{of('seconds'):.1f}", f"{of('rounds'):.0f} rounds"),
     )
     return Table(f"{summary['method']} on {of('clients'):.0f} clients", ("figure", "value", ""), rows)
+
+
+def engine_table(summary: Mapping[str, object]) -> Table | None:
+    """What a training step costs dense and sparse, as it was measured; None if it was not."""
+    told = summary["engine"]
+    assert isinstance(told, Mapping)
+    if "speedup" not in told:
+        return None
+
+    def row(what: str, key: str, show: Callable[[float], str]) -> tuple[str, str, str, str]:
+        dense, sparse = number(told, f"dense_{key}"), number(told, f"sparse_{key}")
+        return what, show(dense), show(sparse), f"{dense / max(sparse, 1e-9):.1f} times less"
+
+    return Table(
+        title="Engine",
+        columns=("a training step", "dense PyTorch", "sparse engine", ""),
+        rows=(
+            row("time", "seconds", lambda x: f"{1e3 * x:.3g} ms"),
+            row("memory beyond activations", "bytes", human_bytes),
+            row("memory at the peak", "peak_bytes", human_bytes),
+        ),
+    )

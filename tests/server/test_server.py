@@ -1,5 +1,6 @@
 import json
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -19,6 +20,8 @@ from fedtiny.server.fingerprint import fingerprint
 from fedtiny.server.ledger import Ledger
 from fedtiny.server.loop import density_all, pretrain
 from fedtiny.sparse.cost import forward_flops
+from fedtiny.sparse.engine.choose import Engine
+from fedtiny.sparse.engine.resident import Resident
 from fedtiny.sparse.network import Network
 from fedtiny.track.results import number
 from tests.client.test_keep_mask import magnitude_mask
@@ -74,14 +77,15 @@ def test_evaluation_by_hand(network: Network) -> None:
     weights = dict(network.weights)
     weights["head.weight"] = torch.zeros_like(weights["head.weight"])
     weights["head.bias"] = torch.tensor([0.0, 2.0, 0.0, 0.0])  # says 1, whatever it sees
-    evaluation = Examiner(network.module, images, labels, Synthetic(), 4).examine(weights)
+    resident = Resident(network.module, Engine(name="dense"))
+    evaluation = Examiner(resident, images, labels, Synthetic(), 4).examine(weights, None)
     assert evaluation is not None
     assert evaluation.accuracy == pytest.approx(0.7)
     total = 3 + float(np.exp(2))
     assert evaluation.loss == pytest.approx(np.log(total) - 0.7 * 2, rel=1e-5)
     assert evaluation.confusion.tolist() == [[0, 0, 0, 0], [0, 7, 0, 0], [0, 0, 0, 0], [0, 3, 0, 0]]
-    nothing = Examiner(network.module, images[:0], labels[:0], Synthetic(), 4)
-    assert nothing.examine(weights) is None
+    nothing = Examiner(resident, images[:0], labels[:0], Synthetic(), 4)
+    assert nothing.examine(weights, None) is None
 
 
 def test_the_fingerprint_sees_every_bit_of_weights_and_mask(network: Network) -> None:
@@ -123,7 +127,7 @@ def test_pretraining_sees_public_examples_only(network: Network, layout: Layout,
         if spoilt:
             for client in range(3):
                 images[world.shares[client]] = 0
-        other = World(world.seed, world.model, 1, 4, layout, world.data, images, world.labels, world.shares)
+        other = replace(world, images=images)
         ledger = Ledger(InlineFleet(other, 3), layout, network)
         results.append(pretrain(network.weights, ledger, Training(epochs=2, batch=8)))
     assert all(x.equal(results[1][name]) for name, x in results[0].items())

@@ -16,6 +16,7 @@ START = Start(
     layers={"a.weight": 10, "b.weight": 20},
     parameters=40,
     prunable=30,
+    engine="sparse in 2 of 2 layers",
 )
 FIRST = RoundRecord(
     round=0,
@@ -58,6 +59,7 @@ SUMMARY: dict[str, object] = {
     "dense_flops_per_round_max": 1e7,
     "memory_bytes_max": 1000,
     "seconds": 3.0,
+    "engine": {"name": "sparse", "reason": "sparse in 2 of 2 layers", "sparse_layers": ["a.weight", "b.weight"]},
 }
 
 

@@ -3,54 +3,71 @@
 from functools import partial
 
 from lightning import pytorch as pl
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from fedtiny.client.module import Batch, Classifier
 from fedtiny.client.probes.answering import Answering
 from fedtiny.payload.probe import Gradients, TopGradients
 from fedtiny.sparse.buffer import TopBuffer
+from fedtiny.sparse.engine.layers import Sparse
 from fedtiny.sparse.mask import Mask
 
 __all__ = ["CollectTopGradients"]
 
 
 class CollectTopGradients(Answering):
-    """Reads the dense gradients of the asked layers in the last step, each as autograd finishes it."""
+    """Reads the dense gradients of the asked layers in the last step, each as autograd finishes it.
+
+    A layer on the sparse engine hands them over one output channel at a time: never is more of them alive.
+    """
 
     def __init__(self, probe: TopGradients, mask: Mask) -> None:
         """Makes one buffer a layer."""
         self._keep = {name: mask.keep[name].flatten() for name in probe.count}
         self._buffers = {name: TopBuffer(count) for name, count in probe.count.items()}
         self._handles: list[RemovableHandle] = []
+        self._sparse: dict[str, Sparse] = {}
         self._last = False
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        """Hooks the layers; `KeepMask` hooks them after this and frees what was read."""
+        """Hooks the dense layers; `KeepMask` hooks them after this and frees what was read."""
         assert isinstance(pl_module, Classifier)
-        parameters = dict(pl_module.net.named_parameters())
         for name in self._buffers:
+            layer = pl_module.net.get_submodule(name.removesuffix(".weight"))
+            if isinstance(layer, Sparse):
+                self._sparse[name] = layer
+                continue
+            assert isinstance(layer.weight, nn.Parameter)
             hook = partial(self._read, name)
-            self._handles.append(parameters[name].register_post_accumulate_grad_hook(hook))
+            self._handles.append(layer.weight.register_post_accumulate_grad_hook(hook))
 
     def _read(self, name: str, parameter: Tensor) -> None:
         if self._last:
             assert parameter.grad is not None
-            self._buffers[name].push(parameter.grad.flatten(), self._keep[name])
+            self._take(name, parameter.grad.flatten(), 0)
+
+    def _take(self, name: str, gradient: Tensor, start: int) -> None:
+        self._buffers[name].push(gradient, self._keep[name][start : start + len(gradient)], start)
 
     def on_train_batch_start(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Batch, batch_idx: int
     ) -> None:
-        """Tells the last step from the others."""
+        """Tells the last step from the others: only then do sparse layers compute their dense gradients."""
         assert trainer.max_epochs is not None
         last_epoch = trainer.current_epoch == trainer.max_epochs - 1
         self._last = last_epoch and batch_idx == trainer.num_training_batches - 1
+        if self._last:
+            for name, layer in self._sparse.items():
+                layer.watch = partial(self._take, name)
 
     def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         """Takes the hooks off again."""
         for handle in self._handles:
             handle.remove()
-        self._handles = []
+        for layer in self._sparse.values():
+            layer.watch = None
+        self._handles, self._sparse = [], {}
 
     def answer(self) -> Gradients:
         """The indices and signed gradients of each layer's buffer."""

@@ -2,10 +2,11 @@
 
 import math
 from collections.abc import Callable
+from typing import Protocol
 
 import torch
 from torch import Tensor
-from torch.autograd.function import Function, FunctionCtx, once_differentiable
+from torch.autograd.function import Function, once_differentiable
 
 from fedtiny.sparse.engine.kernels import kernels
 from fedtiny.sparse.engine.layout import empty, plane, planes
@@ -15,6 +16,28 @@ __all__ = ["Watch", "convolve", "normalise", "pool"]
 
 Watch = Callable[[Tensor, int], None]
 """Is handed a dense weight's gradient piece by piece: (entries,) of it, and the flat place of the first."""
+
+
+class _Context(Protocol):
+    """What autograd gives to both passes, typed."""
+
+    saved_tensors: tuple[Tensor, ...]
+    needs_input_grad: tuple[bool, ...]
+
+    def save_for_backward(self, *tensors: Tensor | None) -> None: ...
+
+
+class _ConvolveContext(_Context, Protocol):
+    taps: Taps
+    watch: Watch | None
+
+
+class _NormaliseContext(_Context, Protocol):
+    how: tuple[bool, float, float]
+
+
+class _PoolContext(_Context, Protocol):
+    how: tuple[int, torch.Size]
 
 
 def _at(x: Tensor | None) -> int | None:
@@ -28,7 +51,7 @@ def _step(x: Tensor | None) -> int:
 class _Convolve(Function):
     @staticmethod
     def forward(
-        ctx: FunctionCtx, x: Tensor, values: Tensor, bias: Tensor | None, taps: Taps, watch: Watch | None
+        ctx: _ConvolveContext, x: Tensor, values: Tensor, bias: Tensor | None, taps: Taps, watch: Watch | None
     ) -> Tensor:
         x, values = planes(x), values.contiguous()
         N, _, H, W = x.shape
@@ -43,7 +66,7 @@ class _Convolve(Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: FunctionCtx, up: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(ctx: _ConvolveContext, up: Tensor) -> tuple[Tensor | None, ...]:
         x, values = ctx.saved_tensors
         taps, up = ctx.taps, planes(up)
         N, _, H, W = x.shape
@@ -52,7 +75,7 @@ class _Convolve(Function):
         if ctx.needs_input_grad[0]:
             grad_x = empty(*x.shape, like=x)
             for walk in taps.backward((H, W), plane(grad_x) // N, plane(up) // N):
-                turned = values.index_select(0, walk.order)
+                turned = values if walk.order is None else values.index_select(0, walk.order)
                 library.product(walk.grid(N), _at(up), _at(turned), None, _at(grad_x), threads)
         if ctx.needs_input_grad[1]:
             grad_values = _tap_product(taps, x, up)
@@ -102,7 +125,7 @@ def convolve(x: Tensor, values: Tensor, bias: Tensor | None, taps: Taps, watch: 
 class _Normalise(Function):
     @staticmethod
     def forward(
-        ctx: FunctionCtx,
+        ctx: _NormaliseContext,
         x: Tensor,
         residual: Tensor | None,
         weight: Tensor | None,
@@ -128,7 +151,7 @@ class _Normalise(Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: FunctionCtx, up: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(ctx: _NormaliseContext, up: Tensor) -> tuple[Tensor | None, ...]:
         x, y, weight, bias, mean, var = ctx.saved_tensors
         (measure, eps, ceiling), up = ctx.how, planes(up)
         N, C, H, W = x.shape
@@ -174,7 +197,7 @@ def normalise(
 
 class _Pool(Function):
     @staticmethod
-    def forward(ctx: FunctionCtx, x: Tensor, window: int, size: tuple[int, int]) -> Tensor:
+    def forward(ctx: _PoolContext, x: Tensor, window: int, size: tuple[int, int]) -> Tensor:
         x = planes(x)
         N, C, H, W = x.shape
         y, winner = empty(N, C, *size, like=x), x.new_empty(C * size[0] * size[1] * N, dtype=torch.uint8)
@@ -185,7 +208,7 @@ class _Pool(Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: FunctionCtx, up: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(ctx: _PoolContext, up: Tensor) -> tuple[Tensor | None, ...]:
         (winner,), up, (window, shape) = ctx.saved_tensors, planes(up), ctx.how
         N, C, H, W = shape
         grad = empty(N, C, H, W, like=up)

@@ -38,7 +38,7 @@ class Grid(ctypes.Structure):
 
 def _compiler() -> list[str]:
     named = shlex.split(os.environ.get("CXX", ""))
-    for command in ([named] if named else [["c++"], ["g++"], ["clang++"]]):
+    for command in [named] if named else [["c++"], ["g++"], ["clang++"]]:
         if shutil.which(command[0]):
             return command
     looked = named[0] if named else "c++, g++ and clang++"

@@ -49,8 +49,7 @@ class Sparse(nn.Module):
         watch: Is shown the dense weight's gradient in each backward pass, piece by piece; None while nobody looks.
     """
 
-    weight: nn.Parameter
-    bias: nn.Parameter | None
+    weight: Tensor
     taps: Taps
     dense_shape: torch.Size
     watch: Watch | None
@@ -135,12 +134,12 @@ class BatchNorm2d(nn.BatchNorm2d):
         return y
 
     def _remember(self, mean: Tensor, var: Tensor) -> None:
-        """Moves the running statistics as PyTorch does: by `momentum`, or to the mean of all batches if that is None."""
+        """Moves the running statistics as PyTorch does: by `momentum`, or to the mean of all batches if it is None."""
         assert self.running_mean is not None
         assert self.running_var is not None
-        if self.num_batches_tracked is not None:
-            self.num_batches_tracked.add_(1)
-        share = 1 / float(self.num_batches_tracked) if self.momentum is None else self.momentum
+        assert self.num_batches_tracked is not None
+        self.num_batches_tracked.add_(1)
+        share = 1 / int(self.num_batches_tracked) if self.momentum is None else self.momentum
         with torch.no_grad():
             self.running_mean.lerp_(mean, share)
             self.running_var.lerp_(var, share)
@@ -150,7 +149,7 @@ class MaxPool2d(nn.MaxPool2d):
     """`MaxPool2d` with square windows that do not overlap."""
 
     def forward(self, input: Tensor) -> Tensor:
-        window, H, W = int(self.kernel_size), *input.shape[2:]
+        window, H, W = _pair(self.kernel_size)[0], *input.shape[2:]
         up = window - 1 if self.ceil_mode else 0
         size = (H + up) // window, (W + up) // window
         if not min(size):

@@ -8,7 +8,7 @@ from torch import Tensor
 __all__ = ["empty", "plane", "planes"]
 
 
-def empty(N: int, C: int, H: int, W: int, like: Tensor) -> Tensor:
+def empty(N: int, C: int, H: int, W: int, *, like: Tensor) -> Tensor:
     """An uninitialised (N, C, H, W) tensor in the layout, of the type of `like`.
 
     One pixel is left unused between planes: at powers of two, the same pixel of all channels would otherwise fall on

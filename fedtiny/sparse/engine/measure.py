@@ -1,10 +1,11 @@
 """Seconds and bytes of a training step and of inference, as this machine has them."""
 
+import gc
 import math
+import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from copy import deepcopy
-from dataclasses import dataclass
 from statistics import median
 
 import torch
@@ -16,7 +17,7 @@ from fedtiny.sparse.engine.sparsify import sparsify
 from fedtiny.sparse.mask import Mask
 from fedtiny.value import Value
 
-__all__ = ["Cost", "Stepper", "fixed_bytes", "paired", "random_mask"]
+__all__ = ["Cost", "Stepper", "measure", "random_mask"]
 
 
 class Cost(Value):
@@ -48,13 +49,7 @@ class Cost(Value):
         return self.dense_seconds / self.sparse_seconds
 
 
-@dataclass(frozen=True, slots=True)
-class _Times:
-    median: float
-    spread: float
-
-
-def random_mask(shapes: dict[str, tuple[int, ...]], density: float) -> Mask:
+def random_mask(shapes: Mapping[str, tuple[int, ...]], density: float) -> Mask:
     """Keeps the same share of each parameter, at random places, always the same."""
     generator = torch.Generator().manual_seed(0)
     keep = {}
@@ -78,7 +73,7 @@ class Stepper:
         shape: tuple[int, int, int],
         batch: int,
         mask: Mask | None,
-        dense_above: dict[str, float] | None = None,
+        dense_above: Mapping[str, float] | None = None,
     ) -> None:
         """Copies the network; with a mask, the copy is sparse."""
         generator = torch.Generator().manual_seed(0)
@@ -105,17 +100,43 @@ class Stepper:
         return logits
 
 
-def paired(first: Callable[[], object], second: Callable[[], object], seconds: float, least: int = 3) -> list[_Times]:
-    """Times two calls in turns, after a warm-up, for about so many seconds; each at least `least` times."""
-    calls, times = (first, second), ([], [])  # type: tuple[Callable[[], object], ...], tuple[list[float], list[float]]
-    first(), second()
+def measure(
+    dense: Callable[[int], Stepper],
+    sparse: Callable[[int], Stepper],
+    batch: int,
+    call: Callable[[Stepper], object],
+    seconds: float,
+) -> Cost:
+    """Seconds and bytes of `call` on a dense and on a sparse stepper.
+
+    Args:
+        dense: Makes a dense stepper for a batch of so many examples.
+        sparse: Makes a sparse one.
+        batch: Examples a step.
+        call: `Stepper.train` or `Stepper.infer`.
+        seconds: Time both in turns for about as long; at least three times each.
+    """
+    steppers = dense(batch), sparse(batch)
+    told: tuple[list[float], list[float]] = [], []
+    for stepper in 2 * steppers:
+        call(stepper)  # to warm up: the first steps also fetch memory from the system
     end = time.perf_counter() + seconds
-    while len(times[1]) < least or time.perf_counter() < end:
-        for call, told in zip(calls, times, strict=True):
+    while len(told[1]) < 3 or time.perf_counter() < end:
+        for stepper, times in zip(steppers, told, strict=True):
             start = time.perf_counter()
-            call()
-            told.append(time.perf_counter() - start)
-    return [_Times(median(told), _spread(told)) for told in times]
+            call(stepper)
+            times.append(time.perf_counter() - start)
+    fixed, peaks = zip(*(_bytes(make, batch, call) for make in (dense, sparse)), strict=True)
+    return Cost(
+        dense_seconds=median(told[0]),
+        sparse_seconds=median(told[1]),
+        dense_spread=_spread(told[0]),
+        sparse_spread=_spread(told[1]),
+        dense_bytes=fixed[0],
+        sparse_bytes=fixed[1],
+        dense_peak_bytes=peaks[0],
+        sparse_peak_bytes=peaks[1],
+    )
 
 
 def _spread(told: list[float]) -> float:
@@ -126,6 +147,8 @@ def _spread(told: list[float]) -> float:
 
 def _peak_bytes(make: Callable[[], Stepper], call: Callable[[Stepper], object]) -> int:
     """The most bytes that PyTorch's allocator had given out during the second call, everything made here counted."""
+    gc.collect()  # else what others left is freed, and counted, in between
+    os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # else the profiler writes to the console
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as trace:
         stepper = make()
         call(stepper)
@@ -143,14 +166,12 @@ def _peak_bytes(make: Callable[[], Stepper], call: Callable[[Stepper], object]) 
     return peak
 
 
-def fixed_bytes(
-    make: Callable[[int], Stepper], batch: int, call: Callable[[Stepper], object]
-) -> tuple[int, int]:
+def _bytes(make: Callable[[int], Stepper], batch: int, call: Callable[[Stepper], object]) -> tuple[int, int]:
     """Bytes at the peak that do not grow with the batch, and all bytes at the peak.
 
     Activations grow with the batch, nothing else does: a line through the peaks at a half and at the whole batch meets
     no batch at all at what is left without them.
     """
     half = max(1, batch // 2)
-    small, large = (_peak_bytes(lambda n=n: make(n), call) for n in (half, batch))
+    small, large = (_peak_bytes(lambda: make(half), call), _peak_bytes(lambda: make(batch), call))
     return max(0, round(small - (large - small) * half / (batch - half))), large
