@@ -1,4 +1,4 @@
-"""The command line: run | show | methods."""
+"""The command line: run | show | methods | bench."""
 
 import argparse
 import sys
@@ -6,6 +6,8 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from fedtiny.bench.subject import Subject
 
 if TYPE_CHECKING:
     from fedtiny.prepare import Prepared
@@ -25,6 +27,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         if given.command == "methods":
             _methods()
+        elif given.command == "bench":
+            _bench(given)
         elif given.command == "show":
             _show(presets, overrides)
         else:
@@ -46,7 +50,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m fedtiny", description="Federated pruning towards tiny neural networks."
     )
-    commands = parser.add_subparsers(dest="command", required=True, metavar="run | show | methods")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="run | show | methods | bench")
     words = "YAML presets and key.of.field=value overrides, in any order; later wins"
     for name, text in (
         ("run", "make one run; out=DIR names its folder (default runs/NAME-TIME)"),
@@ -55,6 +59,14 @@ def _parser() -> argparse.ArgumentParser:
         command = commands.add_parser(name, help=text, description=text)
         command.add_argument("words", nargs="*", metavar="PRESET.yaml | key=value", help=words)
     commands.add_parser("methods", help="list the methods with their papers").set_defaults(words=[])
+    text = "measure what the sparse engine saves on this machine: whole steps, or each kind of layer"
+    bench = commands.add_parser("bench", help=text, description=text)
+    bench.set_defaults(words=[])
+    bench.add_argument("what", choices=("step", "layers"))
+    bench.add_argument("--json", action="store_true", help="print JSON instead of a table")
+    for name, field in Subject.model_fields.items():
+        shown = "" if field.default is None else f" (default {field.default})"
+        bench.add_argument(f"--{name}", help=f"{field.description}{shown}", default=argparse.SUPPRESS)
     return parser
 
 
@@ -112,6 +124,31 @@ def _show(presets: Sequence[Path], overrides: Sequence[str]) -> None:
     from fedtiny.config.show import shown
 
     print(shown(load(presets, overrides)), end="")
+
+
+def _bench(given: argparse.Namespace) -> None:
+    import json
+
+    from pydantic import ValidationError
+
+    from fedtiny.bench.layers import layers
+    from fedtiny.bench.step import step
+    from fedtiny.config.load import ConfigError
+    from fedtiny.sparse.engine.kernels import EngineUnavailable
+    from fedtiny.track.console import show_table
+
+    named = {key: value for key, value in vars(given).items() if key in Subject.model_fields}
+    try:
+        table, told = (step if given.what == "step" else layers)(Subject.model_validate(named))
+    except ValidationError as error:
+        lines = (f"--{'.'.join(map(str, x['loc']))}: {x['msg']} (got {x['input']})" for x in error.errors())
+        raise ConfigError(lines) from None
+    except EngineUnavailable as error:
+        raise ConfigError([f"engine: {error}"]) from None
+    if given.json:
+        print(json.dumps(told, indent=2))
+    else:
+        show_table(table)
 
 
 def _methods() -> None:

@@ -6,11 +6,12 @@ import torch
 from pydantic import Field
 from torch import nn
 
+from fedtiny.models.mobilenet import MobileNet
 from fedtiny.models.resnet import ResNet
 from fedtiny.models.vgg import Vgg
 from fedtiny.value import Value
 
-__all__ = ["AnyModel", "ResNet8", "ResNet18", "Vgg11"]
+__all__ = ["AnyModel", "MobileNetV2", "ResNet8", "ResNet18", "Vgg11"]
 
 Width = Annotated[int, Field(ge=1)]
 
@@ -65,4 +66,15 @@ class Vgg11(_Model):
         return Vgg(channels, classes, self.width, ((1, "M", 2, "M"), (4, 4, "M"), (8, 8, "M"), (8, 8, "M")))
 
 
-AnyModel = Annotated[ResNet8 | ResNet18 | Vgg11, Field(discriminator="name")]
+class MobileNetV2(_Model):
+    """MobileNetV2 in its form for 32x32 pixels: 2,236,682 parameters at width 32 with 10 classes."""
+
+    name: Literal["mobilenetv2"] = "mobilenetv2"
+    width: Width = 32
+    """Channels of the first convolution; all others grow with it."""
+
+    def _module(self, channels: int, classes: int) -> nn.Module:
+        return MobileNet(channels, classes, self.width)
+
+
+AnyModel = Annotated[ResNet8 | ResNet18 | Vgg11 | MobileNetV2, Field(discriminator="name")]

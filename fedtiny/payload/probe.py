@@ -110,9 +110,7 @@ class Statistics:
     def encode(self, sizes: Sizes) -> bytes:
         """The bytes on the wire: 4 + 8 * channels for each batch-norm layer, in the order that both sides know."""
         layers = (self.layers[name.removesuffix(".running_mean")] for name in sizes if name.endswith(".running_mean"))
-        return b"".join(
-            struct.pack("<I", x.count) + x.mean.numpy().tobytes() + x.var.numpy().tobytes() for x in layers
-        )
+        return b"".join(struct.pack("<I", x.count) + x.mean.numpy().tobytes() + x.var.numpy().tobytes() for x in layers)
 
 
 @dataclass(frozen=True, slots=True)

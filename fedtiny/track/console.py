@@ -14,7 +14,7 @@ from fedtiny.track.record import RoundRecord, Start
 from fedtiny.track.results import human_bytes, result_table
 from fedtiny.track.sinks import Sink
 
-__all__ = ["Console"]
+__all__ = ["Console", "show_table"]
 
 
 class Console(Sink):
@@ -72,6 +72,12 @@ class Console(Sink):
 
     def close(self) -> None:
         self._bar.stop()
+
+
+def show_table(table: Table) -> None:
+    """Prints a table whole: where there is no terminal, as wide as it is."""
+    terminal = Terminal(highlight=False)
+    Terminal(highlight=False, width=terminal.width if terminal.is_terminal else 240).print(_grid(table))
 
 
 def _excerpt(table: Table, rows: int = 12, columns: int = 3) -> Table:

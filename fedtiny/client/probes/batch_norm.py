@@ -11,6 +11,7 @@ from torch.utils.hooks import RemovableHandle
 from fedtiny.client.module import Classifier
 from fedtiny.client.probes.answering import Answering
 from fedtiny.payload.probe import Moments, Statistics
+from fedtiny.sparse.engine.layers import BatchNorm2d
 
 __all__ = ["CollectStatistics", "RunningMoments"]
 
@@ -28,11 +29,16 @@ class RunningMoments:
     squares: Tensor = field(default_factory=lambda: torch.zeros(1, dtype=torch.float64))
 
     def add(self, x_BCHW: Tensor) -> None:
-        """Takes (B, C, H, W) float32; the sums are float64 (Chan et al. 1983)."""
+        """Takes (B, C, H, W) float32; the sums are float64."""
         x_CN = x_BCHW.transpose(0, 1).flatten(1).double()
-        count, mean = x_CN.shape[1], x_CN.mean(1)
+        var, mean = torch.var_mean(x_CN, 1, correction=0)
+        self.merge(x_CN.shape[1], mean, var)
+
+    def merge(self, count: int, mean: Tensor, var: Tensor) -> None:
+        """Takes (C,) mean and biased variance of `count` values (Chan et al. 1983)."""
+        mean, var = mean.double(), var.double()
         total, shift = self.count + count, mean - self.mean
-        self.squares = self.squares + ((x_CN - mean[:, None]) ** 2).sum(1) + shift**2 * (self.count * count / total)
+        self.squares = self.squares + var * count + shift**2 * (self.count * count / total)
         self.mean = self.mean + shift * (count / total)
         self.count = total
 
@@ -56,10 +62,15 @@ class CollectStatistics(Answering):
             if isinstance(layer, nn.BatchNorm2d):
                 layer.train()
                 self._seen[name] = RunningMoments()
-                self._handles.append(layer.register_forward_pre_hook(partial(self._look, name)))
+                self._handles.append(layer.register_forward_hook(partial(self._look, name)))
 
-    def _look(self, name: str, layer: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-        self._seen[name].add(inputs[0])
+    def _look(self, name: str, layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        x = inputs[0]
+        if isinstance(layer, BatchNorm2d):  # has measured them already
+            mean, var = layer.measured
+            self._seen[name].merge(x.numel() // x.shape[1], mean, var)
+        else:
+            self._seen[name].add(x)
 
     def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         """Takes the hooks off again."""

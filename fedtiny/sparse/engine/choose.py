@@ -5,19 +5,15 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
-from statistics import median
 from typing import Literal
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from fedtiny.cache import cache_folder
-from fedtiny.sparse.engine.functions import convolve
 from fedtiny.sparse.engine.kernels import EngineUnavailable, build_key, kernels
-from fedtiny.sparse.engine.layers import shape_of, twin_of
-from fedtiny.sparse.engine.layout import planes
 from fedtiny.sparse.engine.measure import Cost, Stepper, measure, random_mask
-from fedtiny.sparse.engine.taps import Shape, Taps
+from fedtiny.sparse.engine.timing import Site, seconds_of, sites
 from fedtiny.sparse.mask import Mask
 from fedtiny.sparse.network import Network
 from fedtiny.value import Value
@@ -128,78 +124,20 @@ def _measured(engine: Engine, network: Network, batch: int, density: float) -> _
 def crossovers(module: nn.Module, shape: tuple[int, int, int], batch: int) -> dict[str, float]:
     """For each weight that the engine has kernels for, the density above which its layer is faster dense.
 
-    A sparse layer's time is a line over its density; two points and the dense layer's time give the crossover. Dense
-    layers are timed among sparse ones: with the change of layout before and after.
+    A sparse layer's time is a line over its density; two points and the dense layer's time give the crossover.
     """
     known: dict[tuple[object, ...], float] = {}
     found = {}
-    for name, (layer, x) in _inputs(module, shape, batch).items():
-        what = shape_of(layer)
-        assert what is not None
-        key = (what, x.shape, x.requires_grad, type(layer))
-        if key not in known:
-            known[key] = _crossover(layer, what, x)
-        found[name] = known[key]
+    for site in sites(module, shape, batch):
+        if site.key not in known:
+            known[site.key] = _crossover(site)
+        found[site.name] = known[site.key]
     return found
 
 
-def _inputs(module: nn.Module, shape: tuple[int, int, int], batch: int) -> dict[str, tuple[nn.Module, Tensor]]:
-    """Weight -> its layer, and an input of the shape that it sees; the first layer's needs no gradient."""
-    seen: dict[str, tuple[nn.Module, Tensor]] = {}
-
-    def look(name: str, layer: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-        x = inputs[0].new_ones(inputs[0].shape).expand(batch, *inputs[0].shape[1:])
-        x = planes(x if x.dim() == 4 else x[:, :, None, None])
-        seen[f"{name}.weight"] = layer, x.requires_grad_(bool(seen))
-
-    fitting = [(n, x) for n, x in module.named_modules() if shape_of(x) is not None and twin_of(x) is not None]
-    handles = [layer.register_forward_pre_hook(partial(look, name)) for name, layer in fitting]
-    training = module.training
-    try:
-        with torch.no_grad():
-            module.eval()(torch.zeros(1, *shape))
-    finally:
-        module.train(training)
-        for handle in handles:
-            handle.remove()
-    return seen
-
-
-def _crossover(layer: nn.Module, shape: Shape, x: Tensor) -> float:
-    weight = layer.weight
-    assert isinstance(weight, Tensor)
-
-    def dense() -> None:
-        y = layer(x if isinstance(layer, nn.Conv2d) else x.flatten(1))
-        _back(planes(y if y.dim() == 4 else y[:, :, None, None]), x, weight)
-
-    def sparse(taps: Taps, values: Tensor) -> None:
-        _back(convolve(x, values, None, taps), x, values)
-
-    full = _seconds(dense)
-    points = []
-    for density in (0.02, 0.2):
-        taps = Taps.of(shape, random_mask({"": tuple(weight.shape)}, density).keep[""])
-        values = weight.detach().flatten()[taps.index].requires_grad_()
-        points.append((len(taps.index) / weight.numel(), _seconds(partial(sparse, taps, values))))
-    (d0, t0), (d1, t1) = points
-    slope = (t1 - t0) / (d1 - d0) if d1 > d0 else 0.0
-    if slope <= 0:
-        return 1.0 if max(t0, t1) < full else 0.0
-    return round(min(1.0, max(0.0, d0 + (full - t0) / slope)), 3)
-
-
-def _back(y: Tensor, *leaves: Tensor) -> None:
-    torch.autograd.grad(y, [leaf for leaf in leaves if leaf.requires_grad], torch.ones_like(y))
-
-
-def _seconds(call: Callable[[], object]) -> float:
-    """Median seconds of three calls or more, after a warm-up."""
-    call()
-    told: list[float] = []
-    end = time.perf_counter() + 0.02
-    while len(told) < 3 or time.perf_counter() < end:
-        start = time.perf_counter()
-        call()
-        told.append(time.perf_counter() - start)
-    return median(told)
+def _crossover(site: Site) -> float:
+    low, high = 0.02, 0.2
+    dense, t0, t1 = seconds_of(site.dense(True)), seconds_of(site.sparse(low)), seconds_of(site.sparse(high))
+    if t1 <= t0:  # too small a layer for its density to show
+        return 1.0 if t1 < dense else 0.0
+    return round(min(1.0, max(0.0, low + (dense - t0) / (t1 - t0) * (high - low))), 3)

@@ -103,9 +103,11 @@ class BatchNorm2d(nn.BatchNorm2d):
 
     Attributes:
         ceiling: Where the ReLU behind it ends: infinity, or 6 for a ReLU6; NaN if there is none.
+        measured: (C,) mean and biased variance of the last batch that it normalised by its own statistics.
     """
 
     ceiling = math.nan
+    measured: tuple[Tensor, Tensor]
 
     def forward(self, input: Tensor, residual: Tensor | None = None) -> Tensor:
         if residual is not None and residual.shape != input.shape:
@@ -129,6 +131,7 @@ class BatchNorm2d(nn.BatchNorm2d):
             raise ValueError(f"batch norm needs more than 1 value a channel to train, got an input of {(N, C, H, W)}")
         mean, var = x.new_empty(C), x.new_empty(C)
         y = normalise(x, residual, self.weight, self.bias, mean, var, True, self.eps, ceiling)
+        self.measured = mean, var
         if self.training and running:
             self._remember(mean, var * (N * H * W / (N * H * W - 1)))
         return y

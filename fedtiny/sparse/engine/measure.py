@@ -118,7 +118,7 @@ def measure(
     """
     steppers = dense(batch), sparse(batch)
     told: tuple[list[float], list[float]] = [], []
-    for stepper in 2 * steppers:
+    for stepper in 4 * steppers:
         call(stepper)  # to warm up: the first steps also fetch memory from the system
     end = time.perf_counter() + seconds
     while len(told[1]) < 3 or time.perf_counter() < end:

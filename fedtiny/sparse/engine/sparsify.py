@@ -57,6 +57,7 @@ def densify(module: nn.Module, optimizer: torch.optim.Optimizer | None = None) -
         if isinstance(layer, Sparse):
             _fatten(layer, optimizer)
         elif isinstance(layer, BatchNorm2d):
+            vars(layer).pop("measured", None)
             layer.ceiling = math.nan
         layer.__class__ = original_of(layer)
 

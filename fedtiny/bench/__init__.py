@@ -1,0 +1,1 @@
+"""What the sparse engine saves on this machine: whole steps, and layer by layer."""
