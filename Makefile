@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.ready
 
-.PHONY: help setup run test test-all check bench clean
+.PHONY: help setup run test test-all check bench asan clean
 .DEFAULT_GOAL := help
 
 help: ## list these targets
@@ -36,6 +36,12 @@ check: setup ## ruff, ruff format, mypy --strict, import-linter
 
 bench: setup ## FedTiny beside its controls on the quickstart's data (about 25 minutes on 2 cores)
 	$(BIN)/python benchmarks/quickstart.py
+
+asan: setup ## the engine's law with AddressSanitizer and UndefinedBehaviorSanitizer looking on
+	LD_PRELOAD="$$($${CXX:-c++} -print-file-name=libasan.so) $$($${CXX:-c++} -print-file-name=libubsan.so)" \
+	  ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=halt_on_error=1 \
+	  FEDTINY_ENGINE_FLAGS="-fsanitize=address,undefined -fno-sanitize=alignment -O1 -g" \
+	  $(BIN)/python -m pytest -q -p no:cacheprovider tests/sparse/engine/test_law.py tests/sparse/engine/test_sparsify.py
 
 clean: ## remove what setup and the tools made (not runs/)
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis *.egg-info

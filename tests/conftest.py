@@ -48,16 +48,20 @@ def layout(network: Network) -> Layout:
     return Layout({name: x.shape for name, x in network.weights.items()}, frozenset(network.prunable))
 
 
+@pytest.fixture(params=["dense", "sparse"])
+def engine(request: pytest.FixtureRequest) -> Engine:
+    """Both engines: what holds for clients holds for each."""
+    return Engine.model_validate({"name": request.param})
+
+
 @pytest.fixture
-def world(network: Network, layout: Layout) -> World:
+def world(network: Network, layout: Layout, engine: Engine) -> World:
     """Three clients with 40, 24 and 33 examples, and the server with 16."""
     data = Synthetic(examples=200)
     examples = data.load()
     cuts = np.split(np.random.default_rng(0).permutation(200), [40, 64, 97, 113])
     shares = {0: cuts[0], 1: cuts[1], 2: cuts[2], SERVER: cuts[3]}
-    return World(
-        0, ResNet8(width=4), 1, 4, layout, data, Engine(name="dense"), examples.images, examples.labels, shares
-    )
+    return World(0, ResNet8(width=4), 1, 4, layout, data, engine, examples.images, examples.labels, shares)
 
 
 @pytest.fixture

@@ -203,3 +203,35 @@ def test_ctrl_c_ends_with_one_line_and_no_traceback(tmp_path: Path, fleet: str) 
     assert process.returncode == 130
     assert lines(told) == ["interrupted; the rounds made so far are in the run's rounds.jsonl"]
     assert len((tmp_path / "out" / "rounds.jsonl").read_text().splitlines()) >= 3
+
+
+def test_bench_step_tells_seconds_and_bytes_of_both_engines(capsys: pytest.CaptureFixture[str]) -> None:
+    small = ["--model", "resnet8", "--width", "4", "--size", "8", "--batch", "8", "--seconds", "0.1"]
+    assert main(["bench", "step", *small, "--density", "0.05", "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["subject"]["density"] == 0.05
+    for what in ("training", "inference"):
+        assert told[what]["speedup"] == told[what]["dense_seconds"] / told[what]["sparse_seconds"]
+        assert 0 < told[what]["sparse_bytes"] < told[what]["dense_bytes"]
+    assert main(["bench", "step", *small]) == 0
+    assert "memory beyond activations" in capsys.readouterr().out
+
+
+def test_bench_layers_names_every_kind_of_layer(capsys: pytest.CaptureFixture[str]) -> None:
+    small = ["--model", "mobilenetv2", "--width", "4", "--size", "8", "--batch", "4", "--seconds", "0.1"]
+    assert main(["bench", "layers", *small, "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    shapes = [layer["shape"] for layer in told["layers"]]
+    assert "3->4, 3x3, 8x8" in shapes
+    assert len(set(shapes)) == len(shapes)
+    assert main(["bench", "layers", *small]) == 0
+    assert "GFLOP/s" in capsys.readouterr().out
+
+
+def test_bench_tells_what_is_wrong(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["bench", "step", "--density", "2", "--batch", "one"]) == 2
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[0] == "config: --density: Input should be less than or equal to 1 (got 2)"
+    assert lines[1].startswith("config: --batch: Input should be a valid integer")
+    assert main(["bench", "step", "--model", "resnet9"]) == 2
+    assert "resnet9" in capsys.readouterr().err

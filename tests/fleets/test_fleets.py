@@ -13,8 +13,11 @@ from fedtiny.payload.fleet import ClientFailed
 from fedtiny.payload.messages import Order
 from fedtiny.payload.probe import TopGradients
 from fedtiny.payload.training import Training
+from fedtiny.sparse.engine.choose import Engine
 from fedtiny.sparse.network import Network
 from tests.client.test_keep_mask import magnitude_mask
+
+DENSE, SPARSE = Engine(name="dense"), Engine(name="sparse")
 
 
 def order_for(network: Network) -> Order:
@@ -26,7 +29,7 @@ def order_for(network: Network) -> Order:
 
 
 @pytest.mark.ray
-@pytest.mark.parametrize("actors", [1, 2, 3])
+@pytest.mark.parametrize(("actors", "engine"), [(1, SPARSE), (2, SPARSE), (3, DENSE)])
 def test_ray_actors_give_the_bits_of_the_inline_fleet(network: Network, world: World, actors: int) -> None:
     order = order_for(network)
     with Inline().open(world, 3, 3) as inline, RayActors(actors=actors).open(world, 3, 3) as fleet:
@@ -50,6 +53,7 @@ def listening_addresses() -> set[str]:
 
 
 @pytest.mark.ray
+@pytest.mark.parametrize("engine", [SPARSE])
 @pytest.mark.skipif(not os.path.exists("/proc/net/tcp"), reason="reads Linux's table of sockets")
 def test_a_local_ray_opens_no_port_beyond_loopback(network: Network, world: World) -> None:
     before = listening_addresses()
@@ -61,6 +65,7 @@ def test_a_local_ray_opens_no_port_beyond_loopback(network: Network, world: Worl
     assert opened <= loopback
 
 
+@pytest.mark.parametrize("engine", [SPARSE])
 @pytest.mark.parametrize("fleet", [Inline(), pytest.param(RayActors(actors=2), marks=pytest.mark.ray)])
 def test_a_client_that_raises_is_named_with_its_round_and_cause(
     network: Network, world: World, fleet: Inline | RayActors

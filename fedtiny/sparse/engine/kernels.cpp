@@ -359,8 +359,7 @@ extern "C" void pool_gradient(const real* up, int64_t up_plane, const uint8_t* w
       }
 }
 
-// Lets the process keep memory that it frees. A training step frees and asks for the same 200 MB each time; given back to
-// the system, they would have to be mapped and zeroed anew, which takes as long as the step's arithmetic.
+// Lets the process keep memory that it frees: see memory.py.
 extern "C" void keep_memory() {
 #ifdef __GLIBC__
   mallopt(M_MMAP_MAX, 0);

@@ -5,6 +5,8 @@ Element-wise operations keep the strides of what they are given, so a network ne
 
 from torch import Tensor
 
+from fedtiny.sparse.engine.memory import buffer
+
 __all__ = ["empty", "plane", "planes"]
 
 
@@ -15,7 +17,7 @@ def empty(N: int, C: int, H: int, W: int, *, like: Tensor) -> Tensor:
     the same few lines of the cache.
     """
     pixels = H * W + (1 if H * W > 1 else 0)
-    return like.new_empty(C * pixels * N).as_strided((N, C, H, W), (1, pixels * N, W * N, N))
+    return buffer(C * pixels * N, like).as_strided((N, C, H, W), (1, pixels * N, W * N, N))
 
 
 def plane(x: Tensor) -> int:

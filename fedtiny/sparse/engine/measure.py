@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.profiler import ProfilerActivity, profile
 
+from fedtiny.sparse.engine.memory import logged
 from fedtiny.sparse.engine.sparsify import sparsify
 from fedtiny.sparse.mask import Mask
 from fedtiny.value import Value
@@ -146,10 +147,13 @@ def _spread(told: list[float]) -> float:
 
 
 def _peak_bytes(make: Callable[[], Stepper], call: Callable[[Stepper], object]) -> int:
-    """The most bytes that PyTorch's allocator had given out during the second call, everything made here counted."""
+    """The most bytes that were held at once during the second call, everything made here counted.
+
+    PyTorch's allocator tells of its own, the engine's buffers of theirs; what oneDNN takes for itself is not seen.
+    """
     gc.collect()  # else what others left is freed, and counted, in between
     os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # else the profiler writes to the console
-    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as trace:
+    with logged() as buffers, profile(activities=[ProfilerActivity.CPU], profile_memory=True) as trace:
         stepper = make()
         call(stepper)
         mark = time.time_ns()
@@ -157,7 +161,7 @@ def _peak_bytes(make: Callable[[], Stepper], call: Callable[[Stepper], object]) 
     assert trace.profiler is not None
     results = trace.profiler.kineto_results
     assert results is not None
-    events = sorted((x.start_ns(), x.nbytes()) for x in results.events() if x.name() == "[memory]")
+    events = sorted([*((x.start_ns(), x.nbytes()) for x in results.events() if x.name() == "[memory]"), *buffers])
     peak = held = 0
     for at, change in events:
         held += change

@@ -1,0 +1,103 @@
+"""What auto chooses, and that it stays chosen."""
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+import torch
+from fedtiny.models.zoo import ResNet8
+from fedtiny.sparse.engine.choose import Engine, choose, crossovers
+from fedtiny.sparse.engine.measure import Cost, Stepper, measure, random_mask
+from fedtiny.sparse.network import Network, Prunable
+
+
+@pytest.fixture
+def small() -> Network:
+    return Network.of(ResNet8(width=8).build(1, 4, 0), (1, 8, 8), Prunable())
+
+
+def cost(dense: float, sparse: float) -> Cost:
+    return Cost(
+        dense_seconds=dense,
+        sparse_seconds=sparse,
+        dense_spread=0,
+        sparse_spread=0,
+        dense_bytes=10,
+        sparse_bytes=1,
+        dense_peak_bytes=20,
+        sparse_peak_bytes=11,
+    )
+
+
+def test_what_is_asked_for_is_done(small: Network) -> None:
+    told: list[str] = []
+    assert choose(Engine(name="dense"), small, 16, 0.01, told.append).engine.name == "dense"
+    assert choose(Engine(), small, 16, 1.0, told.append).reason == "dense: nothing is pruned"
+    assert told == []
+    chosen = choose(Engine(name="sparse"), small, 16, 0.01, told.append)
+    assert chosen.engine == Engine(name="sparse")
+    assert len(chosen.layers) == len(small.layers)
+    assert len(told) == 1
+
+
+def test_a_choice_is_measured_once_a_machine(small: Network) -> None:
+    told: list[str] = []
+    first = choose(Engine(), small, 17, 0.02, told.append)
+    second = choose(Engine(), small, 17, 0.02, told.append)
+    assert first == second
+    assert len(told) == 1
+    choose(Engine(), small, 17, 0.03, told.append)
+    assert len(told) == 2
+
+
+@pytest.mark.parametrize(("dense", "sparse", "name"), [(1.0, 2.0, "dense"), (2.0, 1.0, "sparse")])
+def test_auto_takes_what_was_measured_to_be_faster(
+    small: Network, dense: float, sparse: float, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The measurement is written down by hand: whatever it says is believed."""
+    choose(Engine(), small, 18, 0.02)
+    folder = Path(os.environ["FEDTINY_CACHE"]) / "engine"
+    path = max(folder.glob("choice-*.json"), key=lambda file: file.stat().st_mtime_ns)
+    kept = json.loads(path.read_text())
+    kept["cost"] = cost(dense, sparse).model_dump()
+    path.write_text(json.dumps(kept))
+    chosen = choose(Engine(), small, 18, 0.02)
+    assert chosen.engine.name == name
+    assert chosen.reason.startswith(name)
+
+
+def test_crossovers_are_densities_of_every_layer(small: Network) -> None:
+    found = crossovers(small.module, small.input_shape, 16)
+    assert list(found) == [layer.name for layer in small.layers]
+    assert all(0 <= density <= 1 for density in found.values())
+
+
+def test_measured_memory_is_that_of_the_parameters(small: Network) -> None:
+    """At the peak a dense step holds weights, gradients and momentum: 12 bytes a parameter, and little else."""
+    mask = random_mask(small.prunable, 0.01)
+
+    def make(sparse: bool, batch: int) -> Stepper:
+        return Stepper(small.module, small.input_shape, batch, mask if sparse else None)
+
+    found = measure(lambda n: make(False, n), lambda n: make(True, n), 16, Stepper.train, 0.01)
+    assert 12 * small.parameters <= found.dense_bytes <= 20 * small.parameters
+    assert found.sparse_bytes < found.dense_bytes
+    assert found.sparse_peak_bytes < found.dense_peak_bytes
+
+
+def test_random_masks_keep_the_same_share_and_are_always_the_same(small: Network) -> None:
+    mask = random_mask(small.prunable, 0.1)
+    assert mask.equals(random_mask(small.prunable, 0.1))
+    for keep in mask.keep.values():
+        assert int(keep.sum()) == round(0.1 * keep.numel())
+
+
+def test_measuring_leaves_the_number_of_threads_as_it_was(small: Network) -> None:
+    threads = torch.get_num_threads()
+    try:
+        torch.set_num_threads(2)
+        choose(Engine(), small, 19, 0.02)
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(threads)
