@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+
 from fedtiny.models.zoo import ResNet8
 from fedtiny.sparse.engine.choose import Engine, choose, crossovers
 from fedtiny.sparse.engine.measure import Cost, Stepper, measure, random_mask
