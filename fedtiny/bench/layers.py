@@ -8,6 +8,7 @@ from torch import nn
 from fedtiny.bench.machine import machine, network_of
 from fedtiny.bench.subject import Subject
 from fedtiny.sparse.engine.measure import random_mask
+from fedtiny.sparse.engine.taps import Shape
 from fedtiny.sparse.engine.timing import Site, seconds_of, sites
 from fedtiny.table import Table
 
@@ -51,11 +52,17 @@ def _layer(site: Site, subject: Subject, rival: bool) -> dict[str, object]:
     theirs = _sparseprop(site, subject.density, times) if rival else None
     return {
         "layer": site.name.removesuffix(".weight"),
-        "shape": f"{shape.inputs}->{shape.outputs}, {shape.kernel[0]}x{shape.kernel[1]}, {H}x{W}",
+        "shape": _shown(shape, H, W),
         **told,
         "gflops": flops * (3 if site.x.requires_grad else 2) / told["sparse"] / 1e9,
         "sparseprop": theirs,
     }
+
+
+def _shown(shape: Shape, H: int, W: int) -> str:
+    stride = f", stride {shape.stride[0]}" if shape.stride[0] > 1 else ""
+    groups = f", {shape.groups} groups" if shape.groups > 1 else ""
+    return f"{shape.inputs}->{shape.outputs}, {shape.kernel[0]}x{shape.kernel[1]}{stride}{groups}, {H}x{W}"
 
 
 def _layer_row(told: dict[str, object], rival: bool) -> tuple[str, ...]:

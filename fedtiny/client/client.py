@@ -1,6 +1,7 @@
 """A place where clients live: one resident network, module and trainer that each client uses in turn."""
 
 import logging
+import platform
 import time
 import warnings
 
@@ -18,6 +19,8 @@ from fedtiny.data.loaders import Batches
 from fedtiny.payload.codec import encode_upload
 from fedtiny.payload.messages import Order, Upload
 from fedtiny.payload.training import Training
+from fedtiny.sparse.engine.choose import Engine
+from fedtiny.sparse.engine.kernels import EngineUnavailable, kernels
 from fedtiny.sparse.engine.resident import Resident
 from fedtiny.sparse.network import load_, weights_of
 
@@ -38,7 +41,7 @@ class Client:
         logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
         self._world = world
         module = world.model.build(world.channels, world.classes, world.seed)
-        self._resident = Resident(module, world.engine)
+        self._resident = Resident(module, _available(world.engine))
         self._module = Classifier(module)
         self._trainer = pl.Trainer(
             accelerator="cpu",
@@ -125,3 +128,14 @@ class Client:
             if isinstance(error, SystemExit):  # what Lightning makes of Ctrl-C
                 raise KeyboardInterrupt from error
             raise
+
+
+def _available(engine: Engine) -> Engine:
+    """The engine, or the dense one on a node that cannot have it."""
+    try:
+        if engine.name == "sparse":
+            kernels(torch.float32)
+    except EngineUnavailable as error:
+        logging.getLogger("fedtiny").warning("%s computes with dense kernels: %s", platform.node(), error)
+        return Engine(name="dense")
+    return engine

@@ -66,7 +66,7 @@ class TopGradients(Value):
     """Asks for the largest |dL/dw| among the pruned weights of some layers, in the last step of training.
 
     The gradient is taken at the masked weights, before that step is made. The client holds the entries asked for
-    and one layer's gradient at a time, never more.
+    and one output channel's gradient at a time (one layer's, where it stays dense), never more.
     """
 
     kind: Literal["top_gradients"] = "top_gradients"

@@ -60,7 +60,8 @@ def memory_bytes(network: Network, mask: Mask | None, momentum: bool, top: dict[
 
     A kept weight of a masked layer takes 4 bytes of value and 4 of index, 4 of gradient and 4 of momentum if there
     is any; every other parameter the same without the index; a batch-norm buffer 4. The top-k buffer takes 8 an
-    entry, and the largest layer it reads from 4 a weight, since its dense gradient is alive for a moment.
+    entry, and one output channel of the largest layer it reads from 4 a weight: its dense gradient is made a
+    channel at a time, as the sparse engine does.
 
     Args:
         network: The network.
@@ -74,7 +75,7 @@ def memory_bytes(network: Network, mask: Mask | None, momentum: bool, top: dict[
     weights = dict(network.module.named_parameters())
     rest = sum(x.numel() * state for name, x in weights.items() if name not in masked)
     buffers = sum(4 * x.numel() for x in network.module.buffers() if x.is_floating_point())
-    moment = max((4 * weights[name].numel() for name in top), default=0)
+    moment = max((4 * weights[name][0].numel() for name in top), default=0)
     return sparse + rest + buffers + 8 * sum(top.values()) + moment
 
 

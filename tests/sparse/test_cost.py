@@ -30,8 +30,8 @@ def test_memory_by_hand() -> None:
     # 3 kept: value 4, index 4, gradient 4; 14 + 9 dense parameters: value and gradient 8.
     assert memory_bytes(NETWORK, MASK, momentum=False, top={}) == 3 * 12 + 23 * 8
     assert memory_bytes(NETWORK, MASK, momentum=True, top={}) == 3 * 16 + 23 * 12
-    # Two entries of 8, and the layer's 12 gradients of 4 for a moment.
-    assert memory_bytes(NETWORK, MASK, momentum=True, top={"2.weight": 2}) == 3 * 16 + 23 * 12 + 16 + 48
+    # Two entries of 8, and the 4 gradients of one of the layer's 3 outputs, of 4 each, for a moment.
+    assert memory_bytes(NETWORK, MASK, momentum=True, top={"2.weight": 2}) == 3 * 16 + 23 * 12 + 16 + 16
     assert memory_bytes(NETWORK, None, momentum=True, top={}) == 35 * 12
 
 

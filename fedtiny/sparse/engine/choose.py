@@ -1,17 +1,17 @@
 """Which layers run on the engine: measured on this machine, once, and kept."""
 
 import hashlib
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Literal
 
 import torch
 from torch import nn
 
 from fedtiny.cache import cache_folder
-from fedtiny.sparse.engine.kernels import EngineUnavailable, build_key, kernels
+from fedtiny.sparse.engine.kernels import EngineUnavailable, build_key, kernels, locked
 from fedtiny.sparse.engine.measure import Cost, Stepper, measure, random_mask
 from fedtiny.sparse.engine.timing import Site, seconds_of, sites
 from fedtiny.sparse.mask import Mask
@@ -80,28 +80,40 @@ def choose(
         if engine.name == "sparse":
             raise
         return Choice(Engine(name="dense"), f"dense: {error}")
-    told = (key, engine.model_dump(), network.layers, network.input_shape, batch, density, torch.__version__)
-    path = cache_folder() / "engine" / f"choice-{hashlib.sha256(repr(told).encode()).hexdigest()[:16]}.json"
-    if path.exists():
-        kept = _Kept.model_validate_json(path.read_text(encoding="utf-8"))
-    else:
-        tell("measuring which layers are faster sparse, once for this machine and network ...")
-        kept = _measured(engine, network, batch, density)
-        scratch = path.with_suffix(f".{time.time_ns()}")
-        scratch.write_text(kept.model_dump_json(indent=2), encoding="utf-8")
-        scratch.replace(path)
+    kept = _remembered(engine, network, batch, density, key, tell)
     cost, chosen = kept.cost, Engine(name="sparse", dense_above=kept.dense_above)
     times = f"{_ms(cost.sparse_seconds)} a step instead of {_ms(cost.dense_seconds)}"
     if engine.name == "auto" and cost.speedup <= 1:
         return Choice(Engine(name="dense"), f"dense: the sparse engine would take {times}", cost)
     densities = {layer.name: density if layer.prunable else 1.0 for layer in network.layers}
-    layers = tuple(name for name, d in densities.items() if d <= kept.dense_above.get(name, 1.0))
+    able = [site.name for site in sites(network.module, network.input_shape, 1)]
+    layers = tuple(name for name in able if densities[name] <= kept.dense_above.get(name, 1.0))
     reason = f"sparse in {len(layers)} of {len(densities)} layers: {times}, {cost.speedup:.1f} times faster"
     return Choice(chosen, reason, cost, layers)
 
 
 def _ms(seconds: float) -> str:
     return f"{1e3 * seconds:.3g} ms"
+
+
+def _remembered(
+    engine: Engine, network: Network, batch: int, density: float, key: str, tell: Callable[[str], None]
+) -> _Kept:
+    """What was measured before in the same circumstances, or is measured now; one process at a time."""
+    sources = b"".join(path.read_bytes() for path in sorted(Path(__file__).parent.glob("*.py")))
+    told = (key, engine.model_dump(), network.layers, network.input_shape, batch, density, torch.__version__)
+    name = hashlib.sha256(sources + repr(told).encode()).hexdigest()[:16]
+    path = cache_folder() / "engine" / f"choice-{name}.json"
+    with locked(path.parent):
+        try:
+            return _Kept.model_validate_json(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError):  # not there, or torn: it is made anew
+            tell("measuring which layers are faster sparse, once for this machine and network ...")
+        kept = _measured(engine, network, batch, density)
+        scratch = path.with_suffix(".new")
+        scratch.write_text(kept.model_dump_json(indent=2), encoding="utf-8")
+        scratch.replace(path)
+    return kept
 
 
 def _measured(engine: Engine, network: Network, batch: int, density: float) -> _Kept:

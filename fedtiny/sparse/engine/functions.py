@@ -48,11 +48,24 @@ def _step(x: Tensor | None) -> int:
     return 0 if x is None else plane(x)
 
 
+def _check(x: Tensor, channels: int, like: Tensor | None) -> None:
+    """Kernels read memory by address: what does not fit must not reach them."""
+    fits = x.dim() == 4 and x.shape[1] == channels and x.numel() > 0 and x.device.type == "cpu"
+    if not fits or x.dtype not in (torch.float32, torch.float64):
+        raise ValueError(
+            f"the sparse engine takes (N, {channels}, H, W) float32 or float64 on the CPU, none of them 0, "
+            f"got {tuple(x.shape)} {x.dtype} on {x.device}"
+        )
+    if like is not None and like.dtype != x.dtype:
+        raise ValueError(f"input and weights must be of one type, got {x.dtype} and {like.dtype}")
+
+
 class _Convolve(Function):
     @staticmethod
     def forward(
         ctx: _ConvolveContext, x: Tensor, values: Tensor, bias: Tensor | None, taps: Taps, watch: Watch | None
     ) -> Tensor:
+        _check(x, taps.shape.inputs, values)
         x, values = planes(x), values.contiguous()
         N, _, H, W = x.shape
         y = empty(N, taps.shape.outputs, *taps.shape.out((H, W)), like=x)
@@ -136,6 +149,8 @@ class _Normalise(Function):
         eps: float,
         ceiling: float,
     ) -> Tensor:
+        _check(x, len(mean), weight)
+        assert residual is None or (residual.shape, residual.dtype) == (x.shape, x.dtype)
         x = planes(x)
         residual = None if residual is None else planes(residual)
         N, C, H, W = x.shape
@@ -198,6 +213,7 @@ def normalise(
 class _Pool(Function):
     @staticmethod
     def forward(ctx: _PoolContext, x: Tensor, window: int, size: tuple[int, int]) -> Tensor:
+        _check(x, x.shape[1], None)
         x = planes(x)
         N, C, H, W = x.shape
         y, winner = empty(N, C, *size, like=x), x.new_empty(C * size[0] * size[1] * N, dtype=torch.uint8)

@@ -190,15 +190,15 @@ extern "C" void tap_product(const Grid* grid, const real* in, const real* upstre
 
 template <class V> inline V capped(V v, real ceiling) {
   const V low = V{}, high = V{} + ceiling;
-  v = v > low ? v : low;
-  return v < high ? v : high;
+  v = v <= low ? low : v;  // so that NaN stays NaN
+  return v >= high ? high : v;
 }
 
 // `up` where the cap let y through, otherwise 0.
 template <class V> inline V behind(V y, V up, real ceiling) {
   const V low = V{}, high = V{} + ceiling;
-  up = y > low ? up : low;
-  return y < high ? up : low;
+  up = y <= low ? low : up;
+  return y >= high ? low : up;
 }
 
 // Calls f(V, i) for all of [0, size): a vector at a time, at last a number at a time.
@@ -333,7 +333,7 @@ extern "C" void pool(const real* x, int64_t x_plane, real* y, int64_t y_plane, u
             const real* from = x + c * x_plane + ((i * window + a) * width + j * window + b) * lanes;
             const uint8_t place = a * window + b;
             for (int64_t n = 0; n < lanes; n++) {
-              const bool more = from[n] > best[n];
+              const bool more = (from[n] > best[n]) | (from[n] != from[n]);  // NaN wins, and stays
               best[n] = more ? from[n] : best[n];
               who[n] = more ? place : who[n];
             }

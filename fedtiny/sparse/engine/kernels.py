@@ -9,6 +9,8 @@ import shlex
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 
@@ -16,7 +18,7 @@ import torch
 
 from fedtiny.cache import cache_folder
 
-__all__ = ["EngineUnavailable", "Grid", "build_key", "kernels"]
+__all__ = ["EngineUnavailable", "Grid", "build_key", "kernels", "locked"]
 
 _SOURCE = Path(__file__).with_name("kernels.cpp")
 _REAL = {torch.float32: "float", torch.float64: "double"}
@@ -74,14 +76,21 @@ def build_key() -> str:
     return digest.hexdigest()[:16]
 
 
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Keeps other processes of this machine out; the system lets go of the lock, however the process ends."""
+    with (folder / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
 def _built(real: str) -> Path:
     folder = cache_folder() / "engine"
     target = folder / f"{build_key()}-{real}.so"
     if target.exists():
         return target
     folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # The system lets go of it, however the process ends.
+    with locked(folder):
         if not target.exists():
             with tempfile.TemporaryDirectory(dir=folder) as scratch:
                 made = Path(scratch) / target.name

@@ -86,6 +86,8 @@ class SparseConv2d(Sparse, nn.Conv2d):
     """`Conv2d` whose work is proportional to its kept weights."""
 
     def forward(self, input: Tensor) -> Tensor:
+        if input.dim() == 3:  # one picture without a batch
+            return self.forward(input[None])[0]
         return convolve(input, self.values, self.bias, self.taps, self.watch)
 
 
@@ -99,23 +101,20 @@ class SparseLinear(Sparse, nn.Linear):
 
 
 class BatchNorm2d(nn.BatchNorm2d):
-    """`BatchNorm2d` in one pass over the layout, with the addition and the ReLU behind it if `ceiling` is set.
+    """`BatchNorm2d` in one pass over the layout, with the addition and the ReLU behind it if it is called with them.
 
     Attributes:
-        ceiling: Where the ReLU behind it ends: infinity, or 6 for a ReLU6; NaN if there is none.
         measured: (C,) mean and biased variance of the last batch that it normalised by its own statistics.
     """
 
-    ceiling = math.nan
     measured: tuple[Tensor, Tensor]
 
-    def forward(self, input: Tensor, residual: Tensor | None = None) -> Tensor:
-        if residual is not None and residual.shape != input.shape:
-            return self._cut(self._normalised(input, None, math.nan) + residual)
-        return self._normalised(input, residual, self.ceiling)
-
-    def _cut(self, x: Tensor) -> Tensor:
-        return x if math.isnan(self.ceiling) else x.clamp(0, self.ceiling)
+    def forward(self, input: Tensor, residual: Tensor | None = None, ceiling: float = math.nan) -> Tensor:
+        """Normalises; adds `residual`; cuts to [0, ceiling] unless that is NaN."""
+        if residual is not None and residual.shape != input.shape:  # it is broadcast
+            x = self._normalised(input, None, math.nan) + residual
+            return x if math.isnan(ceiling) else x.clamp(0, ceiling)
+        return self._normalised(input, residual, ceiling)
 
     def _normalised(self, x: Tensor, residual: Tensor | None, ceiling: float) -> Tensor:
         self._check_input_dim(x)
@@ -132,7 +131,7 @@ class BatchNorm2d(nn.BatchNorm2d):
         mean, var = x.new_empty(C), x.new_empty(C)
         y = normalise(x, residual, self.weight, self.bias, mean, var, True, self.eps, ceiling)
         self.measured = mean, var
-        if self.training and running:
+        if self.training and running and self.track_running_stats:
             self._remember(mean, var * (N * H * W / (N * H * W - 1)))
         return y
 
@@ -152,6 +151,8 @@ class MaxPool2d(nn.MaxPool2d):
     """`MaxPool2d` with square windows that do not overlap."""
 
     def forward(self, input: Tensor) -> Tensor:
+        if input.dim() == 3:
+            return self.forward(input[None])[0]
         window, H, W = _pair(self.kernel_size)[0], *input.shape[2:]
         up = window - 1 if self.ceil_mode else 0
         size = (H + up) // window, (W + up) // window

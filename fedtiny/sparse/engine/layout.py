@@ -17,7 +17,10 @@ def empty(N: int, C: int, H: int, W: int, *, like: Tensor) -> Tensor:
     the same few lines of the cache.
     """
     pixels = H * W + (1 if H * W > 1 else 0)
-    return buffer(C * pixels * N, like).as_strided((N, C, H, W), (1, pixels * N, W * N, N))
+    flat = buffer(C * pixels * N, like)
+    # Not a view: what comes out of a layer may be changed in place.
+    strides = (1, pixels * N, W * N, N)
+    return like.new_empty(0).set_(flat.untyped_storage(), flat.storage_offset(), (N, C, H, W), strides)
 
 
 def plane(x: Tensor) -> int:

@@ -6,6 +6,7 @@ import os
 import time
 from collections.abc import Callable, Mapping
 from copy import deepcopy
+from functools import partial
 from statistics import median
 
 import torch
@@ -173,9 +174,10 @@ def _peak_bytes(make: Callable[[], Stepper], call: Callable[[Stepper], object]) 
 def _bytes(make: Callable[[int], Stepper], batch: int, call: Callable[[Stepper], object]) -> tuple[int, int]:
     """Bytes at the peak that do not grow with the batch, and all bytes at the peak.
 
-    Activations grow with the batch, nothing else does: a line through the peaks at a half and at the whole batch meets
-    no batch at all at what is left without them.
+    Activations grow with the batch, nothing else does: a line through the peaks at two batches meets no batch at all at
+    what is left without them.
     """
-    half = max(1, batch // 2)
-    small, large = (_peak_bytes(lambda: make(half), call), _peak_bytes(lambda: make(batch), call))
-    return max(0, round(small - (large - small) * half / (batch - half))), large
+    sizes = (batch // 2, batch) if batch >= 4 else (batch, 2 * batch)  # batch norm may want more than one
+    peaks = {size: _peak_bytes(partial(make, size), call) for size in sizes}
+    few, many = sizes
+    return max(0, round(peaks[few] - (peaks[many] - peaks[few]) * few / (many - few))), peaks[batch]

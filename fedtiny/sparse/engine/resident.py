@@ -28,6 +28,7 @@ class Resident:
         if self._engine.name == "dense":
             return self.module
         if mask is not self._mask and not (mask is not None and mask.equals(self._mask)):
+            self._mask, self._form = None, self.module  # should what follows fail
             densify(self.module)
             self._form = self.module if mask is None else sparsify(self.module, mask, self._engine.dense_above)
         self._mask = mask

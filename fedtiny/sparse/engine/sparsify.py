@@ -1,6 +1,5 @@
 """From a dense network to a sparse one and back, in place."""
 
-import math
 from collections.abc import Callable, Mapping
 
 import torch
@@ -23,15 +22,17 @@ def sparsify(
     """Turns the layers of `module` into their twins on the engine's layout.
 
     Args:
-        module: A dense network; its pruned weights are forgotten.
+        module: A network; its pruned weights are forgotten.
         mask: Weights to keep.
         dense_above: Name of a weight -> the density above which its layer stays dense; 1 for those not named.
         optimizer: Its parameters and their state (momentum) shrink with the weights.
 
     Returns:
         What to call: `module` itself, or a graph of the same layers under the same names in which batch norms are
-        fused with what follows. Names of parameters and buffers, and `state_dict`, are as before.
+        fused with what follows. Names of parameters and buffers, and `state_dict`, are as before. Layers of some
+        networks are met in another order in the graph.
     """
+    densify(module, optimizer)
     dense_above = dense_above or {}
     sparse = False
     for name, layer in list(module.named_modules()):
@@ -58,7 +59,6 @@ def densify(module: nn.Module, optimizer: torch.optim.Optimizer | None = None) -
             _fatten(layer, optimizer)
         elif isinstance(layer, BatchNorm2d):
             vars(layer).pop("measured", None)
-            layer.ceiling = math.nan
         layer.__class__ = original_of(layer)
 
 

@@ -72,6 +72,10 @@ class Taps:
     index: Tensor
     _sweeps: dict[tuple[object, ...], list[Sweep]] = field(default_factory=dict)
 
+    def __reduce__(self) -> tuple[object, ...]:
+        """Copies and pickles leave the walks behind: they hold addresses, and are made again when they are needed."""
+        return type(self), (self.shape, self.index)
+
     @classmethod
     def of(cls, shape: Shape, keep: Tensor | None) -> Self:
         """The taps of a mask, a bool tensor of the weight's own shape; None keeps all."""

@@ -88,7 +88,7 @@ def sites(module: nn.Module, shape: tuple[int, int, int], batch: int) -> list[Si
         what = shape_of(layer)
         assert what is not None
         x = torch.ones(1).expand(batch, *inputs[0].shape[1:])
-        x = planes(x if x.dim() == 4 else x[:, :, None, None])
+        x = planes(x if isinstance(layer, nn.Conv2d) else x.reshape(-1, x.shape[-1])[:, :, None, None])
         found.append(Site(f"{name}.weight", layer, what, x.requires_grad_(bool(found))))
 
     fitting = [(n, x) for n, x in module.named_modules() if shape_of(x) is not None and twin_of(x) is not None]

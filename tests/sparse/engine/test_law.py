@@ -191,3 +191,40 @@ def test_the_layout_changes_no_number(N: int, C: int, H: int, W: int) -> None:
 def test_a_transposed_picture_is_not_in_the_layout() -> None:
     assert plane(torch.zeros(2, 3, 4, 5)) == 0
     assert plane(planes(torch.zeros(2, 3, 4, 4)).transpose(2, 3)) == 0
+
+
+def test_nan_and_infinity_spread_as_in_pytorch() -> None:
+    """A client that diverged must not look well."""
+    x = torch.randn(4, 3, 4, 4)
+    x[0, 0, 1, 1], x[1, 1, 2, 2] = math.nan, math.inf
+    weight, bias, mean, var = torch.ones(3), torch.zeros(3), torch.zeros(3), torch.ones(3)
+    expected = functional.relu(functional.batch_norm(x, mean, var, weight, bias, False, 0.1, 1e-5))
+    got = normalise(x, None, weight, bias, mean, var, False, 1e-5, math.inf)
+    torch.testing.assert_close(got, expected, equal_nan=True)
+    got = normalise(x, None, weight, bias, mean.clone(), var.clone(), True, 1e-5, math.inf)
+    assert got[:, 0].isnan().all()
+    torch.testing.assert_close(pool(x, 2, (2, 2)), functional.max_pool2d(x, 2), equal_nan=True)
+    shape = Shape(2, 3, (3, 3), padding=(1, 1))
+    taps = Taps.of(shape, None)
+    dense = torch.randn(2, 3, 3, 3)
+    torch.testing.assert_close(
+        convolve(x, dense.flatten()[taps.index], None, taps).isnan(), functional.conv2d(x, dense, padding=1).isnan()
+    )
+
+
+@pytest.mark.parametrize(
+    ("x", "message"),
+    [
+        (
+            torch.ones(2, 1, 4, 4),
+            r"takes \(N, 3, H, W\) float32 or float64 on the CPU, none of them 0, got \(2, 1, 4, 4\)",
+        ),
+        (torch.ones(0, 3, 4, 4), r"none of them 0, got \(0, 3, 4, 4\)"),
+        (torch.ones(2, 3, 4, 4, dtype=torch.bfloat16), "got .* torch.bfloat16"),
+        (torch.ones(2, 3, 4, 4, dtype=torch.float64), "of one type, got torch.float64 and torch.float32"),
+    ],
+)
+def test_what_does_not_fit_never_reaches_the_kernels(x: Tensor, message: str) -> None:
+    taps = Taps.of(Shape(2, 3, (3, 3)), None)
+    with pytest.raises(ValueError, match=message):
+        convolve(x, torch.ones(len(taps.index)), None, taps)

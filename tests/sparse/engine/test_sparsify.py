@@ -256,3 +256,93 @@ def test_the_dense_gradient_is_shown_one_output_channel_at_a_time() -> None:
     assert list(pieces) == [18 * o for o in range(6)]
     assert dense.weight.grad is not None
     torch.testing.assert_close(torch.cat(list(pieces.values())), dense.weight.grad.flatten())
+
+
+class Changing(nn.Module):
+    """Adds in place to what is read again, or to its own batch norm, or changes it in between."""
+
+    def __init__(self, how: str) -> None:
+        super().__init__()
+        self.how = how
+        self.conv, self.norm = nn.Conv2d(4, 4, 3, padding=1), nn.BatchNorm2d(4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x * 1.0
+        if self.how == "into the other":
+            h = x
+            h += self.norm(self.conv(x))
+            return functional.relu(h) + x
+        if self.how == "into its own":
+            h = self.norm(self.conv(x))
+            h += x
+            return functional.relu(h) + x
+        if self.how == "in between":
+            h = self.norm(self.conv(x))
+            x.mul_(2)
+            return functional.relu(h + x)
+        h = self.norm(self.conv(x)) + x
+        out: Tensor = h * 2 if self.how == "no ReLU" else functional.relu(h) + h
+        return out
+
+
+@pytest.mark.parametrize(
+    ("how", "fuses"),
+    [("into the other", False), ("into its own", True), ("in between", False), ("no ReLU", True), ("twice", True)],
+)
+def test_additions_mean_what_they_meant(how: str, fuses: bool) -> None:
+    dense = Changing(how).double()
+    module = copy.deepcopy(dense)
+    keep = torch.rand(4, 4, 3, 3, generator=torch.Generator().manual_seed(0)) < 0.5
+    dense.conv.weight.data.mul_(keep)
+    sparse = sparsify(module, Mask({"conv.weight": keep}))
+    assert isinstance(sparse, GraphModule) == fuses
+    x = torch.randn(3, 4, 5, 5, dtype=torch.float64)
+    torch.testing.assert_close(sparse(x), dense(x))
+    torch.testing.assert_close(module(x), dense(x))  # whoever calls the network itself gets the same
+
+
+class Random(Own):
+    """Drops its middle now and then."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x) if torch.rand(()).item() < 0.5 else super().forward(-x)
+
+
+def test_a_network_that_draws_is_not_frozen_and_no_number_is_lost() -> None:
+    module = Random()
+    mask = pruned(module)
+    state = torch.random.get_rng_state()
+    assert sparsify(module, mask) is module
+    assert torch.random.get_rng_state().equal(state)
+
+
+def test_a_network_with_hooks_keeps_them() -> None:
+    module, seen = ResNet8(width=4).build(3, 10, 0), []
+    mask = pruned(module)
+    module.get_submodule("stem.2").register_forward_hook(lambda layer, inputs, output: seen.append(output.min()))
+    sparsify(module, mask)(pictures(2))
+    assert len(seen) == 1
+
+
+def test_sparsifying_anew_takes_the_new_mask_and_copies_can_be_made_in_use() -> None:
+    module = ResNet8(width=4).build(3, 10, 0)
+    network = Network.of(copy.deepcopy(module), SHAPE, Prunable())
+    first, second = (random_mask(network.prunable, density) for density in (0.1, 0.3))
+    sparsify(module, first)(pictures(2))
+    sparse = sparsify(module, second)
+    other = copy.deepcopy(sparse)
+    assert other(pictures(2)).equal(sparse(pictures(2)))
+    layer = module.get_submodule("stages.0.0.conv1")
+    assert isinstance(layer, Sparse)
+    assert len(layer.values) == int(second.keep["stages.0.0.conv1.weight"].sum())
+
+
+def test_one_picture_without_a_batch_and_rows_of_features() -> None:
+    module = nn.Sequential(nn.Conv2d(3, 4, 3), nn.MaxPool2d(2))
+    mask = pruned(module)
+    expected = module(pictures(1)[0])
+    torch.testing.assert_close(sparsify(module, mask)(pictures(1)[0]), expected)
+    line = nn.Linear(5, 3)
+    x = torch.randn(2, 7, 5)
+    expected = line(x)
+    torch.testing.assert_close(sparsify(line, Mask({}))(x), expected)
