@@ -22,8 +22,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     from fedtiny.payload.fleet import ClientFailed
 
     given = _parser().parse_args(arguments)
-    presets = [Path(text) for text in given.words if "=" not in text]
-    overrides = [text for text in given.words if "=" in text]
+    presets = [Path(text) for text in given.words if "=" not in text or Path(text).is_file()]
+    overrides = [text for text in given.words if "=" in text and not Path(text).is_file()]
     try:
         if given.command == "methods":
             _methods()
@@ -51,7 +51,7 @@ def _parser() -> argparse.ArgumentParser:
         prog="python -m fedtiny", description="Federated pruning towards tiny neural networks."
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="run | show | methods | bench")
-    words = "YAML presets and key.of.field=value overrides, in any order; later wins"
+    words = "YAML presets, then key.of.field=value overrides on top of them, wherever they stand; later wins"
     for name, text in (
         ("run", "make one run; out=DIR names its folder (default runs/NAME-TIME)"),
         ("show", "print the resolved configuration, each field with its description"),
@@ -91,6 +91,7 @@ def _checked(presets: Sequence[Path], overrides: Sequence[str]) -> "tuple[Prepar
     """The prepared run and its new folder; whatever is wrong with either is told at once."""
     from fedtiny.config.load import ConfigError, gather, validate
     from fedtiny.prepare import prepare
+    from fedtiny.sparse.engine.choose import Engine
 
     problems: list[str] = []
     out = [text.removeprefix("out=") for text in overrides if text.startswith("out=")]
@@ -105,18 +106,37 @@ def _checked(presets: Sequence[Path], overrides: Sequence[str]) -> "tuple[Prepar
         problems += error.problems
         config = error.rest
     try:
+        # With something wrong already, what is slow to measure can wait.
+        config = config.model_copy(update={"engine": Engine(name="dense")}) if config and problems else config
         prepared = prepare(config, print) if config else None
     except ConfigError as error:
         problems += error.problems
     if problems or prepared is None:
         raise ConfigError(problems)
-    if folder is None:
-        folder = Path("runs") / f"{prepared.config.name}-{time.strftime('%Y%m%d-%H%M%S')}"
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ConfigError([f"out: {folder} cannot be made ({error.strerror}); name another folder"]) from error
-    return prepared, folder
+    return prepared, _claimed(folder, prepared.config.name)
+
+
+def _claimed(folder: Path | None, name: str) -> Path:
+    """Makes the run's folder, which no other run gets."""
+    from fedtiny.config.load import ConfigError
+
+    named = Path("runs") / f"{name}-{time.strftime('%Y%m%d-%H%M%S')}"
+    candidates = [folder] if folder else [named, *(named.with_name(f"{named.name}-{n}") for n in range(2, 1000))]
+    for path in candidates:
+        try:
+            path.mkdir(parents=True, exist_ok=folder is not None)
+        except FileExistsError:
+            if folder is None:
+                continue
+            raise ConfigError([f"out: {path} is not a folder; name another"]) from None
+        except OSError as error:
+            raise ConfigError([f"out: {path} cannot be made ({error.strerror}); name another folder"]) from error
+        try:
+            (path / "config.yaml").touch(exist_ok=False)
+        except FileExistsError:
+            raise ConfigError([f"out: {path} already holds a run; name another folder, or remove it"]) from None
+        return path
+    raise ConfigError([f"out: {named} is taken; name a folder with out=DIR"])
 
 
 def _show(presets: Sequence[Path], overrides: Sequence[str]) -> None:

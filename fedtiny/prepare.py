@@ -73,6 +73,9 @@ def prepare(config: RunConfig, tell: Callable[[str], None] = lambda text: None) 
         config.method.check(network, seeds.stream(config.seed, "method"))
     except ValueError as error:
         problems.append(f"method: {error}")
+    unknown = sorted(set(config.engine.dense_above) - {layer.name for layer in network.layers})
+    if unknown:
+        problems.append(f"engine.dense_above: must name weights of the network, got {', '.join(unknown)}")
     if config.engine.name == "sparse":
         try:
             kernels(torch.float32)
@@ -80,5 +83,7 @@ def prepare(config: RunConfig, tell: Callable[[str], None] = lambda text: None) 
             problems.append(f"engine: {error}; or set engine=dense")
     if problems or shares is None:
         raise ConfigError(problems)
+    for remark in config.method.remarks(config.rounds):
+        tell(f"note: {remark}")
     choice = choose(config.engine, network, config.training.batch, config.method.target, tell)
     return Prepared(config.model_copy(update={"engine": choice.engine}), examples, shares, network, choice)

@@ -12,7 +12,6 @@ from fedtiny.prepare import Prepared
 from fedtiny.server.evaluate import Evaluation
 from fedtiny.server.ledger import Traffic
 from fedtiny.server.loop import density_all
-from fedtiny.sparse.cost import training_flops
 from fedtiny.sparse.engine.choose import Choice
 from fedtiny.track.record import RoundRecord, Start
 
@@ -53,7 +52,6 @@ def summarise(
         last: The last evaluation on the test set.
     """
     config, network = prepared.config, prepared.network
-    most = max(len(part) for part in prepared.shares.clients) * config.training.epochs
     cohort = min(config.cohort or config.clients, config.clients)
     dense_model = 4 * sum(tensor.numel() for tensor in state.weights.values())
     evaluated = [record for record in records if record.test_accuracy is not None]
@@ -76,7 +74,7 @@ def summarise(
         "selection_bytes": selection.upload_bytes + selection.download_bytes,
         "dense_upload_bytes": dense_model * cohort * len(records),
         "flops_per_round_max": {name: max(x.flops[name] for x in records) for name in records[0].flops},
-        "dense_flops_per_round_max": training_flops(network, None, most),
+        "dense_flops_per_round_max": max(x.dense_flops for x in records),
         "selection_flops_max": selection.measuring_flops_max,
         "memory_bytes_max": max(x.memory_bytes for x in records),
         "activation_bytes_max": max(x.activation_bytes for x in records),

@@ -14,9 +14,11 @@ class Table:
         columns: One heading a column.
         rows: One tuple a row, as long as `columns`.
         chosen: The row that won; None where nothing was chosen.
+        text: What a reader needs to know to understand it.
     """
 
     title: str
     columns: tuple[str, ...]
     rows: tuple[tuple[str | int | float, ...], ...]
     chosen: int | None = None
+    text: str = ""

@@ -11,4 +11,4 @@ class Value(BaseModel):
     The string under a field is its description: help text, errors and documentation all read it there.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)

@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -235,3 +236,58 @@ def test_bench_tells_what_is_wrong(capsys: pytest.CaptureFixture[str]) -> None:
     assert lines[1].startswith("config: --batch: Input should be a valid integer")
     assert main(["bench", "step", "--model", "resnet9"]) == 2
     assert "resnet9" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("override", "told"),
+    [
+        ("training.lr=1e30", "diverged in round"),
+        ("pretraining.lr=1e30", "the server diverged before the first round: "),
+    ],
+)
+def test_a_run_that_diverges_ends_with_one_line(
+    tmp_path: Path, override: str, told: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["run", str(SMOKE), override, f"out={tmp_path / 'run'}"]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert told in line
+    assert line.endswith("is not finite; lower training.lr or pretraining.lr")
+
+
+def test_runs_that_start_in_the_same_second_get_folders_of_their_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(time, "strftime", lambda _: "20260101-000000")
+    for _ in range(2):
+        assert main(["run", str(SMOKE), "rounds=1", "engine=dense"]) == 0
+    names = sorted(path.name for path in (tmp_path / "runs").iterdir())
+    assert names == ["smoke-20260101-000000", "smoke-20260101-000000-2"]
+
+
+@pytest.mark.parametrize(
+    ("overrides", "told"),
+    [
+        (["rounds=2", "method.adjust_every=3"], "note: the mask never moves: "),
+        (["rounds=3", "method.stop_round=9"], "note: the last of 3 rounds still moves the mask"),
+        (["rounds=3", "method.stop_round=2"], ""),
+        (["rounds=2", "method.adjust_every=3", "method.fraction=0"], ""),
+    ],
+)
+def test_a_schedule_that_does_nothing_is_told(
+    overrides: list[str], told: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["run", str(SMOKE), *overrides, "engine=dense", f"out={tmp_path / 'run'}"]) == 0
+    notes = [line for line in capsys.readouterr().out.splitlines() if line.startswith("note: ")]
+    assert len(notes) == bool(told)
+    assert "".join(notes).startswith(told)
+
+
+def test_a_preset_may_have_an_equals_sign_in_its_path(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    preset = tmp_path / "lr=0.1" / "config.yaml"
+    preset.parent.mkdir()
+    preset.write_text("rounds: 77\n")
+    assert main(["show", str(preset), "clients=3"]) == 0
+    shown = capsys.readouterr().out
+    assert "rounds: 77" in shown
+    assert "clients: 3" in shown

@@ -31,7 +31,7 @@ class Classifier(pl.LightningModule):
         self.net = net
         self.training_settings = Training()
         self.trainable: Iterable[nn.Parameter] = ()
-        self.epoch_loss = MeanMetric()
+        self.epoch_loss = MeanMetric(nan_strategy="disable")  # a client that diverges must not look well
 
     def forward(self, images: Tensor) -> Tensor:
         """(B, C, H, W) float32 -> (B, classes) logits."""

@@ -59,9 +59,9 @@ class Source:
 def gather(presets: Iterable[Path], overrides: Iterable[str] = ()) -> Source:
     """Merges presets, then `key.of.field=value` overrides, over the defaults; later wins.
 
-    A mapping whose `name` changes replaces the one before, since the old one's fields mean nothing to it. Overrides
-    of a `name` are taken first, so that none of the others is lost to that rule. What cannot be read is left out
-    and told by `validate`, with all else that is wrong.
+    A mapping whose `name` changes replaces the one before, since the old one's fields mean nothing to it. An override
+    of a `name` is taken before those of its fields, so that none of them is lost to that rule. What cannot be read is
+    left out and told by `validate`, with all else that is wrong.
     """
     tree: Tree = RunConfig().model_dump(mode="json")
     origin: dict[str, str] = {}
@@ -71,16 +71,32 @@ def gather(presets: Iterable[Path], overrides: Iterable[str] = ()) -> Source:
             _merge_(tree, _read(preset), origin, str(preset), "")
         except ConfigError as error:
             problems += error.problems
-    for text in sorted(overrides, key=lambda text: not text.partition("=")[0].endswith(".name")):
+    for text in _names_first(overrides):
         key, equals, value = text.partition("=")
         if not equals or not all(key.split(".")):
             problems.append(f"{text}: an override must be key=value, such as method.density=0.05")
             continue
         try:
             _merge_(tree, _nested(key, yaml.safe_load(value)), origin, "", "")
-        except yaml.YAMLError as error:
+        except (yaml.YAMLError, ValueError) as error:  # 2026-13-45 is a date to YAML, and none to Python
             problems.append(f"{key}: is not YAML ({' '.join(str(error).split())})")
     return Source(tree, origin, tuple(problems))
+
+
+def _names_first(overrides: Iterable[str]) -> list[str]:
+    """The overrides in their order, but `a.name=` before any `a.field=` since `a=` was last set."""
+    ordered: list[str] = []
+    for text in overrides:
+        key, _, _ = text.partition("=")
+        owner, _, last = key.rpartition(".")
+        at = len(ordered)
+        fields = f"{owner}."
+        while owner and last == "name" and at and ordered[at - 1].startswith(fields):
+            if ordered[at - 1].startswith(f"{key}="):
+                break
+            at -= 1
+        ordered.insert(at, text)
+    return ordered
 
 
 def _read(preset: Path) -> Tree:
@@ -90,7 +106,7 @@ def _read(preset: Path) -> Tree:
         raise ConfigError([f"{preset}: there is no such preset"]) from None
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError([f"{preset}: cannot be read ({error})"]) from None
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError) as error:
         raise ConfigError([f"{preset}: is not YAML ({' '.join(str(error).split())})"]) from None
     if read is None:
         return {}
@@ -135,10 +151,17 @@ def _rest(source: Source, wrong: set[str]) -> RunConfig | None:
             branch = branch.get(part) if isinstance(branch, dict) else None
         if isinstance(branch, dict):
             branch.pop(last, None)
-    try:
-        return None if any(key.split(".")[0] == "data" for key in wrong) else RunConfig.model_validate(tree)
-    except ValidationError:
+    if any(key.split(".")[0] == "data" for key in wrong):
         return None
+    try:
+        return RunConfig.model_validate(tree)
+    except ValidationError:
+        defaults: Tree = RunConfig().model_dump(mode="json")
+        branches = {key.split(".")[0] for key in wrong}
+        try:
+            return RunConfig.model_validate({k: defaults.get(k) if k in branches else x for k, x in tree.items()})
+        except ValidationError:
+            return None
 
 
 def override(config: RunConfig, dotted: Mapping[str, object]) -> RunConfig:

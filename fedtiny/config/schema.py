@@ -23,6 +23,8 @@ class Pretraining(Training):
 
     epochs: Annotated[int, Field(ge=0)] = 20
     """Passes over the public examples; 0 starts from the initial weights."""
+    lr_schedule: Literal["constant"] = "constant"
+    """Learning rate: constant, since there are no rounds yet."""
 
 
 class Tracking(Value):
@@ -42,7 +44,7 @@ class RunConfig(Value):
 
     name: Annotated[str, Field(pattern=r"^[\w.-]+$")] = "run"
     """What the run is called: its folder is runs/NAME-TIME unless out=DIR is given."""
-    seed: int = 0
+    seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
     """Root of every random stream."""
     rounds: Annotated[int, Field(ge=1)] = 300
     """Federated rounds."""

@@ -48,12 +48,16 @@ def cached(key: str, read: Callable[[], Examples]) -> Examples:
     if not folder.exists():
         folder.parent.mkdir(parents=True, exist_ok=True)
         scratch = Path(tempfile.mkdtemp(dir=folder.parent))
-        examples = read()
-        np.save(scratch / "images.npy", examples.images)
-        np.save(scratch / "labels.npy", examples.labels)
-        np.save(scratch / "test_images.npy", examples.test_images)
-        np.save(scratch / "test_labels.npy", examples.test_labels)
-        (scratch / "classes.txt").write_text("\n".join(examples.classes), encoding="utf-8")
+        try:
+            examples = read()
+            np.save(scratch / "images.npy", examples.images)
+            np.save(scratch / "labels.npy", examples.labels)
+            np.save(scratch / "test_images.npy", examples.test_images)
+            np.save(scratch / "test_labels.npy", examples.test_labels)
+            (scratch / "classes.txt").write_text("\n".join(examples.classes), encoding="utf-8")
+        except BaseException:
+            shutil.rmtree(scratch)
+            raise
         try:
             scratch.rename(folder)
         except OSError:  # Another process was first: its arrays are the same.

@@ -54,7 +54,7 @@ class _Dealing(Value):
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # Flower warns at each redraw; only the last matters.
                 parts = [np.array(partitioner.load_partition(i)["index"]) for i in range(clients)]
-        except ValueError as error:
+        except (ValueError, ZeroDivisionError) as error:
             raise ValueError(
                 f"no {self!r} deal of {len(labels)} examples to {clients} clients was found "
                 f"({' '.join(str(error).split())}); lower clients or partition.min_examples"

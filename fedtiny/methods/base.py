@@ -79,6 +79,10 @@ class Method(Value, ABC):
     def check(self, network: Network, rng: np.random.Generator) -> None:
         """Raises the `ValueError` that `begin` would, without asking any client."""
 
+    def remarks(self, rounds: int) -> tuple[str, ...]:
+        """What a user should know of a run of so many rounds before it starts, a line each."""
+        return ()
+
     def findings(self, network: Network, state: ServerState) -> tuple[Table, ...]:
         """What the method found on its way, for whoever wants to show it."""
         return ()

@@ -111,6 +111,26 @@ class FedTiny(Method):
     def check(self, network: Network, rng: np.random.Generator) -> None:
         Noisy(noise=self.noise).counts(network.prunable, self.density, rng)
 
+    def remarks(self, rounds: int) -> tuple[str, ...]:
+        if self.fraction == 0:
+            return ()
+        moving = [
+            r
+            for r in range(min(rounds, self.stop_round))
+            if adjustment(r, self.adjust_every, self.stop_round) is not None
+        ]
+        if not moving:
+            return (
+                f"the mask never moves: no round before method.stop_round ({self.stop_round}) and rounds ({rounds}) is "
+                f"a multiple of method.adjust_every ({self.adjust_every})",
+            )
+        if moving[-1] == rounds - 1:
+            return (
+                f"the last of {rounds} rounds still moves the mask, and what it grows is never trained; a "
+                f"method.stop_round below {rounds} avoids it",
+            )
+        return ()
+
     def order(self, network: Network, state: ServerState, training: Training) -> Order:
         counts = self._exchange(network, state)
         probes = (TopGradients(count=counts),) if counts else ()
@@ -146,4 +166,9 @@ class FedTiny(Method):
         densities = state.memory["candidate_densities"].tolist()
         rows = tuple((c, loss, *densities[c]) for c, loss in enumerate(losses))
         columns = ("candidate", "loss", "density", *network.prunable)
-        return (Table("Candidates", columns, rows, best(losses)),)
+        text = (
+            "Each candidate is the same network, pruned to the same overall density with other layer densities. Its "
+            "batch-norm statistics were measured anew on the clients' data; then every client told its loss. The "
+            "candidate of least federated loss, marked, started the training."
+        )
+        return (Table("Candidates", columns, rows, best(losses), text),)

@@ -4,12 +4,26 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from fedtiny.payload.codec import NOTHING, Held, Layout, encode_order, held_after
-from fedtiny.payload.fleet import Fleet
+from fedtiny.payload.fleet import ClientFailed, Fleet
 from fedtiny.payload.messages import SERVER, Order, Upload
+from fedtiny.payload.probe import Gradients
 from fedtiny.sparse.cost import forward_flops
 from fedtiny.sparse.network import Network
 
 __all__ = ["Ledger", "Traffic"]
+
+
+def _check_finite(upload: Upload, order: Order) -> None:
+    """Numbers that are none would spread to every client with the next round, and empty layers of the mask."""
+    who = "the server" if upload.client == SERVER else f"client {upload.client}"
+    when = "before the first round" if order.round < 0 else f"in round {order.round + 1}"
+    tensors = dict(upload.weights or {})
+    for answer in upload.answers:
+        if isinstance(answer, Gradients):
+            tensors |= {f"gradient of {name}": values for name, (_, values) in answer.layers.items()}
+    for name, tensor in tensors.items():
+        if not tensor.isfinite().all():
+            raise ClientFailed(f"{who} diverged {when}: {name} is not finite; lower training.lr or pretraining.lr")
 
 
 @dataclass(slots=True)
@@ -57,10 +71,15 @@ class Ledger:
         return self.fleet.size
 
     def ask(self, order: Order, clients: Sequence[int]) -> Iterator[Upload]:
-        """Has every client carry out `order`, and counts the messages both ways."""
+        """Has every client carry out `order`, and counts the messages both ways.
+
+        Raises:
+            ClientFailed: A client raised, or sent numbers that are not finite.
+        """
         self._count_downloads(order, clients)
         flops = forward_flops(self.network, order.mask) * order.development if order.training is None else 0.0
         for upload in self.fleet.ask(order, clients):
+            _check_finite(upload, order)
             if upload.client != SERVER:
                 self.traffic.upload_bytes += upload.sent_bytes
                 measured = self.traffic.measuring_flops

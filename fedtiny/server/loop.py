@@ -82,6 +82,7 @@ def rounds(
                 upload_bytes=traffic.upload_bytes,
                 download_bytes=traffic.download_bytes,
                 flops=tally.flops,
+                dense_flops=tally.dense_flops,
                 memory_bytes=tally.memory_bytes,
                 activation_bytes=tally.activation_bytes,
                 weights_sha256=fingerprint(state.weights, state.mask),
@@ -102,7 +103,7 @@ class _Tally:
             if isinstance(probe, TopGradients)
             for name, count in probe.count.items()
         }
-        self.loss, self.examples = 0.0, 0
+        self.loss, self.examples, self.dense_flops = 0.0, 0, 0.0
         self.flops: dict[str, float] = dict.fromkeys(ACCOUNTINGS, 0.0)
         self.memory_bytes = memory_bytes(network, order.mask, self._training.momentum > 0, self._top)
         self.activation_bytes = activation_bytes(network, self._training.batch)
@@ -111,11 +112,13 @@ class _Tally:
         for upload in uploads:
             self.loss += upload.loss * upload.examples
             self.examples += upload.examples
+            trained = upload.examples * self._training.epochs
+            self.dense_flops = max(self.dense_flops, training_flops(self._network, None, trained))
             for accounting in ACCOUNTINGS:
                 flops = training_flops(
                     self._network,
                     self._order.mask,
-                    examples=upload.examples * self._training.epochs,
+                    examples=trained,
                     dense=self._top,
                     dense_examples=min(upload.examples, self._training.batch),
                     accounting=accounting,

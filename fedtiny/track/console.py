@@ -45,7 +45,7 @@ class Console(Sink):
         for table in tables:
             self._terminal.print(_grid(_excerpt(table)))
         self._terminal.print(
-            f"[dim]{'round':>9} {'loss':>7} {'accuracy':>9} {'density':>9} {'up':>9} {'down':>9} {'ETA':>7}[/dim]"
+            f"[dim]{'round':>9} {'train':>7} {'test':>9} {'density':>9} {'up':>9} {'down':>9} {'ETA':>7}[/dim]"
         )
         self._began = time.monotonic()
 

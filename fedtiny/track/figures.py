@@ -142,7 +142,7 @@ def costs(summary: Mapping[str, object]) -> go.Figure:
         )
     )
     figure.add_vline(x=100, line={"color": ACCENT, "dash": "dot"}, annotation_text="dense")
-    figure.update_xaxes(title="% of a dense run", range=[0, 115])
+    figure.update_xaxes(title="% of a dense run", range=[0, max(115, 120 * max(shares.values()))])
     figure.update_yaxes(autorange="reversed", automargin=True)
     return _styled(figure, 300)
 

@@ -51,6 +51,7 @@ class RoundRecord:
         upload_bytes: Encoded bytes from all clients.
         download_bytes: Encoded bytes to all clients.
         flops: Modelled training FLOPs of the busiest client, by accounting (`rigl`, `fedrts`).
+        dense_flops: What the busiest client would make of them without pruning.
         memory_bytes: Modelled training memory of a client, activations apart.
         activation_bytes: Modelled activations of one training step.
         weights_sha256: Fingerprint of weights and mask after the round.
@@ -71,6 +72,7 @@ class RoundRecord:
     upload_bytes: int
     download_bytes: int
     flops: Mapping[str, float]
+    dense_flops: float
     memory_bytes: int
     activation_bytes: int
     weights_sha256: str = field(repr=False)

@@ -49,7 +49,7 @@ def write_report(
     sections = [
         _section(
             "Accuracy and loss",
-            "After every round the averaged model is tested on pictures that no client has seen. Dotted vertical "
+            "At each evaluation the averaged model is tested on pictures that no client has seen. Dotted vertical "
             "lines are rounds in which the mask moved. The training loss is what clients see on their own data "
             "while they train; the test decides nothing.",
             figures.curves(records),
@@ -59,9 +59,7 @@ def write_report(
         sections.append(
             _section(
                 table.title,
-                "Each candidate is the same pretrained network, pruned to the same overall density with other layer "
-                "densities. Its batch-norm statistics were measured anew on the clients' data; then every client "
-                "told its loss. The candidate of least federated loss, marked, started the training.",
+                table.text,
                 figures.candidates(table),
             )
         )

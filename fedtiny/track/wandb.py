@@ -95,7 +95,10 @@ class Wandb(Sink):
     def start(self, start: Start) -> None:
         import wandb
 
-        online = self._mode == "auto" and logged_in() and "WANDB_MODE" not in os.environ
+        said = os.environ.get("WANDB_MODE", "online")
+        if said == "disabled":
+            return
+        online = self._mode == "auto" and logged_in() and said == "online"
         modes: list[Literal["online", "offline"]] = ["online", "offline"] if online else ["offline"]
         for mode in modes:
             try:

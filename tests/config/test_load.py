@@ -127,3 +127,48 @@ def test_show_describes_every_field() -> None:
         if line.strip().startswith("#") or line.strip().startswith("name:"):
             continue
         assert lines[i - 1].strip().startswith("#"), line
+
+
+@pytest.mark.parametrize(
+    ("overrides", "name", "density"),
+    [
+        (["method.density=0.2", "method.name=static"], "static", 0.2),
+        (["method={name: fedtiny, density: 0.1}", "method.name=static"], "static", 0.01),
+        (["method.name=static", "method={name: fedtiny, density: 0.1}"], "fedtiny", 0.1),
+        (["method.name=static", "method.density=0.3", "method.name=fedtiny"], "fedtiny", 0.3),
+    ],
+)
+def test_later_wins_and_a_name_comes_before_its_fields(overrides: list[str], name: str, density: float) -> None:
+    method = load([], overrides).method
+    assert (method.name, method.target) == (name, density)
+
+
+@pytest.mark.parametrize(
+    ("override", "told"),
+    [
+        ("name=2026-13-45", "name: is not YAML (month must be in 1..12)"),
+        ("seed=1180591620717411303424", "seed: "),
+        ("seed=-1", "seed: "),
+        ("training.lr=.inf", "training.lr: "),
+        ("pretraining.lr_schedule=cosine", "pretraining.lr_schedule: "),
+        ("engine=fast", "engine.name: "),
+    ],
+)
+def test_values_that_would_fail_later_are_refused_now(override: str, told: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load([], [override])
+    (problem,) = caught.value.problems
+    assert problem.startswith(told)
+
+
+def test_a_wrong_name_hides_nothing_else() -> None:
+    with pytest.raises(ConfigError) as caught:
+        load([], ["method.name=fedtny", "clients=5000"])
+    assert caught.value.rest is not None
+    assert caught.value.rest.clients == 5000
+
+
+@pytest.mark.parametrize("name", ["auto", "sparse", "dense"])
+def test_an_engine_is_named_by_a_word_or_a_mapping(name: str) -> None:
+    assert load([], [f"engine={name}"]).engine == load([], [f"engine={{name: {name}}}"]).engine
+    assert load([], [f"engine={name}"]).engine.name == name

@@ -34,6 +34,7 @@ FIRST = RoundRecord(
     upload_bytes=100,
     download_bytes=120,
     flops={"rigl": 1e6, "fedrts": 2e6},
+    dense_flops=10.0,
     memory_bytes=1000,
     activation_bytes=5000,
     weights_sha256="0" * 64,

@@ -13,12 +13,15 @@ from torch import nn
 from fedtiny.cache import cache_folder
 from fedtiny.sparse.engine.kernels import EngineUnavailable, build_key, kernels, locked
 from fedtiny.sparse.engine.measure import Cost, Stepper, measure, random_mask
-from fedtiny.sparse.engine.timing import Site, seconds_of, sites
+from fedtiny.sparse.engine.timing import seconds_of, sites
 from fedtiny.sparse.mask import Mask
 from fedtiny.sparse.network import Network
 from fedtiny.value import Value
 
 __all__ = ["Choice", "Engine", "choose", "crossovers"]
+
+
+_LOW, _HIGH = 0.02, 0.2
 
 
 class Engine(Value):
@@ -136,20 +139,27 @@ def _measured(engine: Engine, network: Network, batch: int, density: float) -> _
 def crossovers(module: nn.Module, shape: tuple[int, int, int], batch: int) -> dict[str, float]:
     """For each weight that the engine has kernels for, the density above which its layer is faster dense.
 
-    A sparse layer's time is a line over its density; two points and the dense layer's time give the crossover.
+    A sparse layer's time is a line over its density; two points and the dense layer's time give the crossover. Layers
+    that together take less than a twentieth of the dense time stay sparse: what they cost does not matter, and one
+    choice less hangs on noise.
     """
-    known: dict[tuple[object, ...], float] = {}
+    known: dict[tuple[object, ...], tuple[float, ...]] = {}
     found = {}
     for site in sites(module, shape, batch):
         if site.key not in known:
-            known[site.key] = _crossover(site)
+            calls = (site.dense(True), site.sparse(_LOW), site.sparse(_HIGH))
+            known[site.key] = tuple(seconds_of(call) for call in calls)
         found[site.name] = known[site.key]
-    return found
+    left = sum(dense for dense, *_ in found.values()) / 20
+    above = {}
+    for name, times in sorted(found.items(), key=lambda item: item[1][0]):
+        left -= times[0]
+        above[name] = 1.0 if left > 0 else _crossover(*times)
+    return {name: above[name] for name in found}
 
 
-def _crossover(site: Site) -> float:
-    low, high = 0.02, 0.2
-    dense, t0, t1 = seconds_of(site.dense(True)), seconds_of(site.sparse(low)), seconds_of(site.sparse(high))
-    if t1 <= t0:  # too small a layer for its density to show
-        return 1.0 if t1 < dense else 0.0
-    return round(min(1.0, max(0.0, low + (dense - t0) / (t1 - t0) * (high - low))), 3)
+def _crossover(dense: float, low: float, high: float) -> float:
+    """Where the line through (_LOW, low) and (_HIGH, high) meets `dense`, in [0, 1]."""
+    if high <= low:  # too small a layer for its density to show
+        return 1.0 if high < dense else 0.0
+    return round(min(1.0, max(0.0, _LOW + (dense - low) / (high - low) * (_HIGH - _LOW))), 3)

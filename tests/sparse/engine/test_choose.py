@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from fedtiny.models.zoo import ResNet8
-from fedtiny.sparse.engine.choose import Engine, choose, crossovers
+from fedtiny.sparse.engine.choose import Engine, _crossover, choose, crossovers
 from fedtiny.sparse.engine.measure import Cost, Stepper, measure, random_mask
 from fedtiny.sparse.network import Network, Prunable
 
@@ -129,3 +129,21 @@ def test_rows_of_features_and_the_smallest_batch_are_measured() -> None:
 
     network = Network.of(Rows(), (1, 8, 8), Prunable(first_layer=True))
     assert choose(Engine(name="sparse"), network, 2, 0.1).cost is not None
+
+
+@pytest.mark.parametrize(
+    ("dense", "low", "high", "expected"),
+    [
+        (1.0, 0.1, 1.0, 0.2),
+        (0.55, 0.1, 1.0, 0.11),
+        (0.05, 0.1, 1.0, 0.01),
+        (9.0, 0.1, 1.0, 1.0),
+        (0.01, 0.1, 1.0, 0.002),
+        (0.0, 0.5, 1.0, 0.0),
+        (2.0, 1.0, 1.0, 1.0),
+        (0.5, 1.0, 1.0, 0.0),
+    ],
+)
+def test_the_crossover_is_where_two_lines_meet(dense: float, low: float, high: float, expected: float) -> None:
+    """Sparse times are known at densities 0.02 and 0.2."""
+    assert _crossover(dense, low, high) == expected
