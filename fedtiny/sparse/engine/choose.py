@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -107,15 +108,17 @@ def _remembered(
     told = (key, engine.model_dump(), network.layers, network.input_shape, batch, density, torch.__version__)
     name = hashlib.sha256(sources + repr(told).encode()).hexdigest()[:16]
     path = cache_folder() / "engine" / f"choice-{name}.json"
-    with locked(path.parent):
-        try:
+    with ExitStack() as stack:
+        with suppress(OSError):  # A cache that cannot be written still serves to read.
+            stack.enter_context(locked(path.parent))
+        with suppress(OSError, ValueError):  # not there, or torn: it is made anew
             return _Kept.model_validate_json(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError):  # not there, or torn: it is made anew
-            tell("measuring which layers are faster sparse, once for this machine and network ...")
+        tell("measuring which layers are faster sparse, once for this machine and network ...")
         kept = _measured(engine, network, batch, density)
-        scratch = path.with_suffix(".new")
-        scratch.write_text(kept.model_dump_json(indent=2), encoding="utf-8")
-        scratch.replace(path)
+        with suppress(OSError):
+            scratch = path.with_suffix(".new")
+            scratch.write_text(kept.model_dump_json(indent=2), encoding="utf-8")
+            scratch.replace(path)
     return kept
 
 

@@ -149,7 +149,7 @@ class _Normalise(Function):
         eps: float,
         ceiling: float,
     ) -> Tensor:
-        _check(x, len(mean), weight)
+        _check(x, len(mean), mean)
         assert residual is None or (residual.shape, residual.dtype) == (x.shape, x.dtype)
         x = planes(x)
         residual = None if residual is None else planes(residual)

@@ -147,3 +147,13 @@ def test_rows_of_features_and_the_smallest_batch_are_measured() -> None:
 def test_the_crossover_is_where_two_lines_meet(dense: float, low: float, high: float, expected: float) -> None:
     """Sparse times are known at densities 0.02 and 0.2."""
     assert _crossover(dense, low, high) == expected
+
+
+def test_a_cache_that_cannot_be_written_is_no_reason_to_stop(small: Network) -> None:
+    choose(Engine(), small, 21, 0.02)
+    folder = Path(os.environ["FEDTINY_CACHE"]) / "engine"
+    path = max(folder.glob("choice-*.json"), key=lambda file: file.stat().st_mtime_ns)
+    path.unlink()
+    path.with_suffix(".new").mkdir()  # in the way
+    assert choose(Engine(), small, 21, 0.02).cost is not None
+    assert not path.exists()
