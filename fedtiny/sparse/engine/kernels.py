@@ -9,7 +9,7 @@ import shlex
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
@@ -47,10 +47,13 @@ def _compiler() -> list[str]:
     raise EngineUnavailable(f"no C++ compiler (looked for {looked}); install one, for example: apt-get install g++")
 
 
-def _flags() -> list[str]:
-    # -march=native is not known to every compiler for every machine: $FEDTINY_ENGINE_FLAGS comes last and wins.
-    extra = shlex.split(os.environ.get("FEDTINY_ENGINE_FLAGS", ""))
-    return ["-O3", "-march=native", "-std=c++17", "-shared", "-fPIC", "-fopenmp", *extra]
+# Not every compiler knows every one of these: Apple's has no OpenMP, others no `native` for their machine.
+_WISHES = (("-march=native", "-fopenmp"), ("-march=native",), ())
+
+
+def _flags(wishes: Sequence[str]) -> list[str]:
+    extra = shlex.split(os.environ.get("FEDTINY_ENGINE_FLAGS", ""))  # comes last, and wins
+    return ["-O3", *wishes, "-std=c++17", "-shared", "-fPIC", *extra]
 
 
 def _cpu() -> str:
@@ -72,7 +75,7 @@ def build_key() -> str:
     compiler = _compiler()
     version = subprocess.run([*compiler, "--version"], capture_output=True, check=False).stdout
     digest = hashlib.sha256(_SOURCE.read_bytes() + version)
-    digest.update(repr((compiler, _flags(), _cpu())).encode())
+    digest.update(repr((compiler, [_flags(wishes) for wishes in _WISHES], _cpu())).encode())
     return digest.hexdigest()[:16]
 
 
@@ -82,6 +85,16 @@ def locked(folder: Path) -> Iterator[None]:
     with (folder / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
+
+
+def _compile(real: str, made: Path) -> None:
+    for wishes in _WISHES:
+        command = [*_compiler(), *_flags(wishes), f"-DREAL={real}", str(_SOURCE), "-o", str(made)]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        if not done.returncode:
+            return
+    first = next((x for x in done.stderr.splitlines() if "error" in x), done.stderr.strip())
+    raise EngineUnavailable(f"the kernels do not compile ({first}); update or change $CXX")
 
 
 def _built(real: str) -> Path:
@@ -94,11 +107,7 @@ def _built(real: str) -> Path:
         if not target.exists():
             with tempfile.TemporaryDirectory(dir=folder) as scratch:
                 made = Path(scratch) / target.name
-                command = [*_compiler(), *_flags(), f"-DREAL={real}", str(_SOURCE), "-o", str(made)]
-                done = subprocess.run(command, capture_output=True, text=True, check=False)
-                if done.returncode:
-                    first = next((x for x in done.stderr.splitlines() if "error" in x), done.stderr.strip())
-                    raise EngineUnavailable(f"the kernels do not compile ({first}); update or change $CXX")
+                _compile(real, made)
                 made.replace(target)
     return target
 

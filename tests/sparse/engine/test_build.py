@@ -51,6 +51,17 @@ def test_processes_that_start_at_once_build_once(tmp_path: Path) -> None:
     assert len(builds) == 1
 
 
+def test_a_compiler_without_openmp_will_do(tmp_path: Path) -> None:
+    """As Apple's: it stops at the option."""
+    compiler = tmp_path / "no-openmp"
+    compiler.write_text(
+        '#!/bin/sh\ncase "$*" in *-fopenmp*) echo "error: no -fopenmp" >&2; exit 1;; esac\nexec c++ "$@"\n'
+    )
+    compiler.chmod(0o755)
+    out, error = python(USE, FEDTINY_CACHE=str(tmp_path / "new"), CXX=str(compiler)).communicate()
+    assert out == "ready\n", error
+
+
 def test_a_build_belongs_to_its_source_flags_and_compiler(tmp_path: Path) -> None:
     for flags in ("", "-O2", "-O2"):
         out, error = python(USE, FEDTINY_CACHE=str(tmp_path / "new"), FEDTINY_ENGINE_FLAGS=flags).communicate()
