@@ -71,7 +71,7 @@ class RunConfig(Value):
     method: AnyMethod = FedTiny()
     """The federated pruning method."""
     engine: Annotated[Engine, BeforeValidator(lambda x: {"name": x} if isinstance(x, str) else x)] = Engine()
-    """How a CPU computes with a masked network: `engine: auto`, `sparse` or `dense` will do."""
+    """`engine: auto`, `engine: sparse` and `engine: dense` will do."""
     fleet: AnyFleet = RayActors()
     """Where clients run."""
     tracking: Tracking = Tracking()

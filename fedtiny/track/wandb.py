@@ -97,6 +97,7 @@ class Wandb(Sink):
 
         said = os.environ.get("WANDB_MODE", "online")
         if said == "disabled":
+            self.broken = True  # as good as: nothing more is told
             return
         online = self._mode == "auto" and logged_in() and said == "online"
         modes: list[Literal["online", "offline"]] = ["online", "offline"] if online else ["offline"]

@@ -89,3 +89,17 @@ def test_a_broken_wandb_ends_the_tracking_with_one_line_and_not_the_run(
     lines = capsys.readouterr().err.strip().splitlines()
     assert len(lines) == 1
     assert lines[0].startswith("W&B: tracking stops here, the run goes on (")
+
+
+def test_wandb_disabled_by_the_environment_writes_nothing_and_says_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("WANDB_MODE", "disabled")
+    run = sink(tmp_path, "auto")
+    run.start(START)
+    run.found([TABLE])
+    run.round(RECORDS[0])
+    run.finish({})
+    run.close()
+    assert list(tmp_path.iterdir()) == []
+    assert capsys.readouterr() == ("", "")
