@@ -1,4 +1,4 @@
-"""The command line: run | show | methods | bench."""
+"""The command line: run | resume | show | methods | bench."""
 
 import argparse
 import sys
@@ -27,6 +27,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         if given.command == "methods":
             _methods()
+        elif given.command == "resume":
+            _resume(given.folder)
         elif given.command == "bench":
             _bench(given)
         elif given.command == "show":
@@ -40,8 +42,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except ClientFailed as error:
         print(error, file=sys.stderr)
         return 1
-    except KeyboardInterrupt:
-        print("interrupted; the rounds made so far are in the run's rounds.jsonl", file=sys.stderr)
+    except KeyboardInterrupt as error:
+        print(f"interrupted{error}", file=sys.stderr)
         return 130
     return 0
 
@@ -50,7 +52,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m fedtiny", description="Federated pruning towards tiny neural networks."
     )
-    commands = parser.add_subparsers(dest="command", required=True, metavar="run | show | methods | bench")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="run | resume | show | methods | bench")
     words = "YAML presets, then key.of.field=value overrides on top of them, wherever they stand; later wins"
     for name, text in (
         ("run", "make one run; out=DIR names its folder (default runs/NAME-TIME)"),
@@ -58,6 +60,10 @@ def _parser() -> argparse.ArgumentParser:
     ):
         command = commands.add_parser(name, help=text, description=text)
         command.add_argument("words", nargs="*", metavar="PRESET.yaml | key=value", help=words)
+    text = "go on with a run that was broken off, to the same result as if it had not been"
+    resume = commands.add_parser("resume", help=text, description=text)
+    resume.set_defaults(words=[])
+    resume.add_argument("folder", type=Path, metavar="RUN_DIR", help="the run's folder")
     commands.add_parser("methods", help="list the methods with their papers").set_defaults(words=[])
     text = "measure what the sparse engine saves on this machine: whole steps, or each kind of layer"
     bench = commands.add_parser("bench", help=text, description=text)
@@ -71,10 +77,26 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _run(presets: Sequence[Path], overrides: Sequence[str]) -> None:
+    _make(*_checked(presets, overrides))
+
+
+def _resume(folder: Path) -> None:
+    from fedtiny.config.load import ConfigError, load
+    from fedtiny.prepare import prepare
+
+    if not (folder / "config.yaml").is_file():
+        raise ConfigError([f"{folder}: holds no run (there is no config.yaml); name a run's folder"])
+    if (folder / "summary.json").exists():
+        raise ConfigError([f"{folder}: this run is finished; its result is in summary.json"])
+    if not (folder / "config.yaml").read_text(encoding="utf-8"):
+        raise ConfigError([f"{folder}: this run was broken off before it began; make it anew with another out=DIR"])
+    _make(prepare(load([folder / "config.yaml"]), print), folder, resume=True)
+
+
+def _make(prepared: "Prepared", folder: Path, resume: bool = False) -> None:
     from fedtiny.run import run
     from fedtiny.track.console import Console
 
-    prepared, folder = _checked(presets, overrides)
     config = prepared.config
     print(f"{config.name}: {config.method.name}, {config.data.name}, {config.model.name}, {config.clients} clients")
     sinks: list[Sink] = [Console(folder)]
@@ -84,7 +106,10 @@ def _run(presets: Sequence[Path], overrides: Sequence[str]) -> None:
         settings = config.model_dump(mode="json")
         mode, project, group = config.tracking.wandb, config.tracking.project, config.tracking.group
         sinks.insert(0, Wandb(folder, config.name, settings, mode, project, group))
-    run(prepared, folder, sinks)
+    try:
+        run(prepared, folder, sinks, resume)
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(f"; go on with: python -m fedtiny resume {folder}") from None
 
 
 def _checked(presets: Sequence[Path], overrides: Sequence[str]) -> "tuple[Prepared, Path]":

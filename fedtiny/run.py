@@ -23,6 +23,7 @@ from fedtiny.payload.codec import Layout
 from fedtiny.payload.messages import SERVER
 from fedtiny.payload.training import Training
 from fedtiny.prepare import Prepared
+from fedtiny.server.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from fedtiny.server.evaluate import Examiner
 from fedtiny.server.ledger import Ledger
 from fedtiny.server.loop import Plan, pretrain, rounds
@@ -33,7 +34,7 @@ from fedtiny.summary import starting, summarise
 from fedtiny.table import Table
 from fedtiny.track.record import RoundRecord
 from fedtiny.track.report import write_report
-from fedtiny.track.sinks import JsonLines, Sink
+from fedtiny.track.sinks import JsonLines, Sink, read_records
 
 __all__ = ["RunResult", "run"]
 
@@ -55,13 +56,14 @@ class RunResult:
     state: ServerState
 
 
-def run(prepared: Prepared, folder: Path, sinks: Sequence[Sink] = ()) -> RunResult:
-    """Makes the run and writes its files to `folder`, which must exist and hold no run.
+def run(prepared: Prepared, folder: Path, sinks: Sequence[Sink] = (), resume: bool = False) -> RunResult:
+    """Makes the run and writes its files to `folder`, which must exist.
 
     Args:
         prepared: The run.
-        folder: Gets config.yaml, rounds.jsonl, summary.json, model.safetensors and report.html.
+        folder: Gets config.yaml, rounds.jsonl, checkpoints/, summary.json, model.safetensors and report.html.
         sinks: Who else is told, while it goes on.
+        resume: Goes on after the last checkpoint in `folder`, if there is one: the result is that of an unbroken run.
 
     Raises:
         ClientFailed: A client raised.
@@ -72,7 +74,10 @@ def run(prepared: Prepared, folder: Path, sinks: Sequence[Sink] = ()) -> RunResu
     settings = config.model_dump(mode="json")
     (folder / "config.yaml").write_text(yaml.safe_dump(settings, sort_keys=False), encoding="utf-8")
     start = starting(prepared)
-    everyone = [JsonLines(folder / "rounds.jsonl"), *sinks]
+    checkpoints = folder / "checkpoints"
+    found = load_checkpoint(checkpoints) if resume else None
+    records = read_records(folder / "rounds.jsonl", found.state.round) if found else []
+    everyone = [JsonLines(folder / "rounds.jsonl", records), *sinks]
     with ExitStack() as stack:
         for sink in everyone:
             stack.callback(sink.close)
@@ -82,15 +87,16 @@ def run(prepared: Prepared, folder: Path, sinks: Sequence[Sink] = ()) -> RunResu
         for sink in everyone:
             sink.start(start)
         ledger = Ledger(fleet, world.layout, network)
-        first = _begin(prepared, ledger)
-        selection = ledger.take()
+        first = found.state if found else _begin(prepared, ledger)
+        selection = found.selection if found else ledger.take()
+        ledger.held.update(found.held if found else {})
         tables = config.method.findings(network, first)
         for sink in everyone:
             sink.found(tables)
-        records: list[RoundRecord] = []
+            sink.resumed(records)
+        spent, first_round = (found.seconds, found.seconds_to_first_round) if found else (0.0, 0.0)
         plan = Plan(config.method, config.training, config.rounds, config.cohort, config.evaluate_every, config.seed)
         final, last = first, None
-        first_round = 0.0
         test, validation = _examiners(prepared)
         for state, record, evaluation in rounds(plan, network, ledger, first, test, validation):
             first_round = first_round or time.perf_counter() - began
@@ -98,8 +104,11 @@ def run(prepared: Prepared, folder: Path, sinks: Sequence[Sink] = ()) -> RunResu
             final, last = state, evaluation or last
             for sink in everyone:
                 sink.round(record)
+            so_far = spent + time.perf_counter() - began
+            save_checkpoint(checkpoints, Checkpoint(state, ledger.held, selection, so_far, first_round))
+        last = last or test.examine(final.weights, final.mask)  # where only the files were missing
         assert last is not None
-        seconds = {"seconds": time.perf_counter() - began, "seconds_to_first_round": first_round}
+        seconds = {"seconds": spent + time.perf_counter() - began, "seconds_to_first_round": first_round}
         summary = summarise(prepared, final, records, selection, last) | seconds
         save_model(folder / "model.safetensors", final.weights, final.mask, _about(prepared))
         (folder / "summary.json").write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")

@@ -26,7 +26,7 @@ def lines(text: str) -> list[str]:
 def test_a_run_writes_all_its_files_and_says_where(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "out"
     assert main(["run", str(SMOKE), f"out={out}", "tracking.wandb=offline"]) == 0
-    names = ["config.yaml", "model.safetensors", "report.html", "rounds.jsonl", "summary.json", "wandb"]
+    names = ["checkpoints", "config.yaml", "model.safetensors", "report.html", "rounds.jsonl", "summary.json", "wandb"]
     assert sorted(path.name for path in out.iterdir()) == names
     printed = capsys.readouterr()
     assert printed.err == ""
@@ -202,7 +202,7 @@ def test_ctrl_c_ends_with_one_line_and_no_traceback(tmp_path: Path, fleet: str) 
     os.killpg(process.pid, signal.SIGINT)
     _, told = process.communicate(timeout=60)
     assert process.returncode == 130
-    assert lines(told) == ["interrupted; the rounds made so far are in the run's rounds.jsonl"]
+    assert lines(told) == [f"interrupted; go on with: python -m fedtiny resume {tmp_path / 'out'}"]
     assert len((tmp_path / "out" / "rounds.jsonl").read_text().splitlines()) >= 3
 
 

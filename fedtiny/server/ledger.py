@@ -57,13 +57,14 @@ class Ledger:
         layout: The network's names and shapes.
         network: The network, for what measuring it costs.
         traffic: What crossed since the last `take`.
+        held: What each client still holds of earlier orders.
     """
 
     fleet: Fleet
     layout: Layout
     network: Network
     traffic: Traffic = field(default_factory=Traffic)
-    _held: dict[int, Held] = field(default_factory=dict)
+    held: dict[int, Held] = field(default_factory=dict)
 
     @property
     def size(self) -> int:
@@ -98,9 +99,9 @@ class Ledger:
         for client in clients:
             if client == SERVER:
                 continue
-            held = self._held.get(client, NOTHING)
+            held = self.held.get(client, NOTHING)
             if id(held) not in lengths:
                 lengths[id(held)] = len(encode_order(order, held))
                 after[id(held)] = held_after(order, held)
             self.traffic.download_bytes += lengths[id(held)]
-            self._held[client] = after[id(held)]
+            self.held[client] = after[id(held)]

@@ -33,7 +33,7 @@ class Console(Sink):
             disable=not self._terminal.is_terminal,
         )
         self._task = self._bar.add_task("starting", eta="")
-        self._rounds, self._began = 0, 0.0
+        self._rounds, self._before, self._began = 0, 0, 0.0
 
     def start(self, start: Start) -> None:
         self._rounds = start.rounds
@@ -49,9 +49,12 @@ class Console(Sink):
         )
         self._began = time.monotonic()
 
+    def resumed(self, records: Sequence[RoundRecord]) -> None:
+        self._before = len(records)
+
     def round(self, record: RoundRecord) -> None:
         done = record.round + 1
-        left = (time.monotonic() - self._began) / done * (self._rounds - done)
+        left = (time.monotonic() - self._began) / (done - self._before) * (self._rounds - done)
         eta = f"{int(left) // 60}:{int(left) % 60:02d}"
         moved = ", ".join(f"{name.removesuffix('.weight')} {n}" for name, n in record.exchanged.items())
         accuracy = "" if record.test_accuracy is None else f"{100 * record.test_accuracy:.2f} %"

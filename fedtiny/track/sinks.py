@@ -9,17 +9,20 @@ from typing import IO
 from fedtiny.table import Table
 from fedtiny.track.record import RoundRecord, Start
 
-__all__ = ["JsonLines", "Sink"]
+__all__ = ["JsonLines", "Sink", "read_records"]
 
 
 class Sink:
-    """Takes what a run tells, in this order: `start`, `found`, `round` for each round, `finish`; `close` always."""
+    """Takes what a run tells: `start`, `found`, `resumed`, `round` for each round, `finish`; `close` always."""
 
     def start(self, start: Start) -> None:
         """The run is about to start its clients."""
 
     def found(self, tables: Sequence[Table]) -> None:
         """The method has chosen its first mask."""
+
+    def resumed(self, records: Sequence[RoundRecord]) -> None:
+        """These rounds were made before; none in a run that was not broken off."""
 
     def round(self, record: RoundRecord) -> None:
         """A round is over."""
@@ -34,19 +37,33 @@ class Sink:
 class JsonLines(Sink):
     """One JSON record a round, on disk as soon as the round is over."""
 
-    def __init__(self, path: Path) -> None:
-        """Names the file; it is opened at the start."""
-        self._path = path
+    def __init__(self, path: Path, before: Sequence[RoundRecord] = ()) -> None:
+        """Names the file, and the rounds that it begins with; it is written at the start."""
+        self._path, self._before = path, before
         self._file: IO[str] | None = None
 
     def start(self, start: Start) -> None:
-        self._file = self._path.open("w", encoding="utf-8")
+        scratch = self._path.with_suffix(".new")
+        scratch.write_text("".join(_line(record) for record in self._before), encoding="utf-8")
+        scratch.replace(self._path)
+        self._file = self._path.open("a", encoding="utf-8")
 
     def round(self, record: RoundRecord) -> None:
         assert self._file is not None
-        self._file.write(json.dumps(asdict(record)) + "\n")
+        self._file.write(_line(record))
         self._file.flush()
 
     def close(self) -> None:
         if self._file is not None:
             self._file.close()
+
+
+def _line(record: RoundRecord) -> str:
+    return json.dumps(asdict(record)) + "\n"
+
+
+def read_records(path: Path, rounds: int) -> list[RoundRecord]:
+    """The first `rounds` records of a `rounds.jsonl`."""
+    lines = path.read_text(encoding="utf-8").splitlines()[:rounds]
+    told = [json.loads(line) for line in lines]
+    return [RoundRecord(**{**fields, "clients": tuple(fields["clients"])}) for fields in told]

@@ -139,6 +139,10 @@ class Wandb(Sink):
             rows = [[*row, i == table.chosen] for i, row in enumerate(table.rows)]
             self._run.log({table.title.lower(): wandb.Table(columns=columns, data=rows)})
 
+    def resumed(self, records: Sequence[RoundRecord]) -> None:
+        for record in records:  # A run of W&B's own begins anew: it is to be complete.
+            self.round(record)
+
     @_never_fatal
     def round(self, record: RoundRecord) -> None:
         assert self._run is not None

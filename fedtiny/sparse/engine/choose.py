@@ -105,9 +105,13 @@ def _remembered(
 ) -> _Kept:
     """What was measured before in the same circumstances, or is measured now; one process at a time."""
     sources = b"".join(path.read_bytes() for path in sorted(Path(__file__).parent.glob("*.py")))
-    told = (key, engine.model_dump(), network.layers, network.input_shape, batch, density, torch.__version__)
-    name = hashlib.sha256(sources + repr(told).encode()).hexdigest()[:16]
-    path = cache_folder() / "engine" / f"choice-{name}.json"
+
+    def place(engine: Engine) -> Path:
+        told = (key, engine.model_dump(), network.layers, network.input_shape, batch, density, torch.__version__)
+        name = hashlib.sha256(sources + repr(told).encode()).hexdigest()[:16]
+        return cache_folder() / "engine" / f"choice-{name}.json"
+
+    path = place(engine)
     with ExitStack() as stack:
         with suppress(OSError):  # A cache that cannot be written still serves to read.
             stack.enter_context(locked(path.parent))
@@ -115,10 +119,12 @@ def _remembered(
             return _Kept.model_validate_json(path.read_text(encoding="utf-8"))
         tell("measuring which layers are faster sparse, once for this machine and network ...")
         kept = _measured(engine, network, batch, density)
-        with suppress(OSError):
-            scratch = path.with_suffix(".new")
-            scratch.write_text(kept.model_dump_json(indent=2), encoding="utf-8")
-            scratch.replace(path)
+        # A run's own configuration names what was chosen, and is to find it too.
+        for target in (path, place(Engine(name="sparse", dense_above=kept.dense_above))):
+            with suppress(OSError):
+                scratch = target.with_suffix(".new")
+                scratch.write_text(kept.model_dump_json(indent=2), encoding="utf-8")
+                scratch.replace(target)
     return kept
 
 
