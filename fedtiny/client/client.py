@@ -3,7 +3,6 @@
 import logging
 import platform
 import time
-import warnings
 
 import numpy as np
 import torch
@@ -14,6 +13,7 @@ from fedtiny import seeds
 from fedtiny.client.keep_mask import KeepMask
 from fedtiny.client.module import Classifier
 from fedtiny.client.probes import callback_for
+from fedtiny.client.trainer import DeviceTrainer
 from fedtiny.client.world import World
 from fedtiny.data.loaders import Batches
 from fedtiny.payload.codec import encode_upload
@@ -38,22 +38,11 @@ class Client:
     def __init__(self, world: World) -> None:
         """Builds the network and the trainer once; making them anew for every client is slow and leaks memory."""
         torch.set_num_threads(1)
-        logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
         self._world = world
         module = world.model.build(world.channels, world.classes, world.seed)
         self._resident = Resident(module, _available(world.engine))
         self._module = Classifier(module)
-        self._trainer = pl.Trainer(
-            accelerator="cpu",
-            devices=1,
-            logger=False,
-            enable_checkpointing=False,
-            enable_progress_bar=False,
-            enable_model_summary=False,
-            use_distributed_sampler=False,
-            num_sanity_val_steps=0,
-            limit_val_batches=1.0,
-        )
+        self._trainer = DeviceTrainer()
 
     def carry_out(self, order: Order, client: int) -> Upload:
         """Does what the order says as client `client`; the upload's weights are masked."""
@@ -64,7 +53,7 @@ class Client:
         load_(self._resident.module, order.weights)
         # Anything that draws from torch's global generator (augmentation, dropout) draws the client's own numbers.
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seeds.number(world.seed, *path))
+            torch.default_generator.manual_seed(seeds.number(world.seed, *path))
             probes = [callback_for(probe, order.mask) for probe in order.probes]
             callbacks: list[pl.Callback] = [*probes]
             if order.training is None:
@@ -100,34 +89,12 @@ class Client:
     def _train(self, callbacks: list[pl.Callback], order: Order, batches: Batches) -> None:
         assert order.training is not None
         self._module.training_settings = order.training
-        loop = self._trainer.fit_loop
-        loop.max_epochs = order.training.epochs
-        loop.epoch_progress.reset()
-        loop.epoch_loop.batch_progress.reset()
-        self._run([*callbacks, KeepMask(order.mask)], batches, fit=True)
+        self._trainer.train(self._module, batches, [*callbacks, KeepMask(order.mask)])
 
     def _measure(self, callbacks: list[pl.Callback], indices: NDArray[np.int64]) -> None:
         world = self._world
         batches = Batches(world.images, world.labels, indices, Training().batch, world.data)
-        self._run(callbacks, batches, fit=False)
-
-    def _run(self, callbacks: list[pl.Callback], batches: Batches, fit: bool) -> None:
-        self._trainer.callbacks = callbacks  # type: ignore[attr-defined]  # set by Lightning, not declared
-        try:
-            with warnings.catch_warnings():
-                # Validation is a call of its own here; and Lightning 2.6 reads a type that torch 2.14 renamed.
-                warnings.filterwarnings("ignore", "You defined a `validation_step` but have no")
-                warnings.filterwarnings("ignore", ".*LeafSpec.* is deprecated")
-                if fit:
-                    self._trainer.fit(self._module, batches)
-                else:
-                    self._trainer.validate(self._module, batches, verbose=False)
-        except BaseException as error:
-            for callback in callbacks:
-                callback.teardown(self._trainer, self._module, "exception")
-            if isinstance(error, SystemExit):  # what Lightning makes of Ctrl-C
-                raise KeyboardInterrupt from error
-            raise
+        self._trainer.measure(self._module, batches, callbacks)
 
 
 def _available(engine: Engine) -> Engine:

@@ -16,7 +16,7 @@ def scaled(images: NDArray[np.uint8], data: Images) -> Tensor:
     """Pixels as the network wants them: (N, C, H, W) float32, (pixel / 255 - mean) / std."""
     mean = torch.tensor(data.mean).view(1, -1, 1, 1)
     std = torch.tensor(data.std).view(1, -1, 1, 1)
-    return (torch.from_numpy(np.array(images)).float() / 255 - mean) / std
+    return torch.from_numpy(np.array(images)).float().div_(255).sub_(mean).div_(std)
 
 
 class Batches:

@@ -8,10 +8,11 @@ from torch import nn
 
 from fedtiny.models.mobilenet import MobileNet
 from fedtiny.models.resnet import ResNet
+from fedtiny.models.small import Small
 from fedtiny.models.vgg import Vgg
 from fedtiny.value import Value
 
-__all__ = ["AnyModel", "MobileNetV2", "ResNet8", "ResNet18", "Vgg11"]
+__all__ = ["AnyModel", "MobileNetV2", "ResNet8", "ResNet18", "SmallCnn", "Vgg11"]
 
 Width = Annotated[int, Field(ge=1)]
 
@@ -31,6 +32,17 @@ class _Model(Value):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             return self._module(channels, classes)
+
+
+class SmallCnn(_Model):
+    """Two convolutions, 19,658 parameters at width 32 with one input channel and 10 classes: for large federations."""
+
+    name: Literal["small_cnn"] = "small_cnn"
+    width: Width = 32
+    """Channels of the first convolution; the second has twice as many."""
+
+    def _module(self, channels: int, classes: int) -> nn.Module:
+        return Small(channels, classes, self.width)
 
 
 class ResNet8(_Model):
@@ -77,4 +89,4 @@ class MobileNetV2(_Model):
         return MobileNet(channels, classes, self.width)
 
 
-AnyModel = Annotated[ResNet8 | ResNet18 | Vgg11 | MobileNetV2, Field(discriminator="name")]
+AnyModel = Annotated[SmallCnn | ResNet8 | ResNet18 | Vgg11 | MobileNetV2, Field(discriminator="name")]

@@ -1,0 +1,88 @@
+"""Lightning's Trainer, one a process, set up once and then handed one client after the other."""
+
+import logging
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from lightning import pytorch as pl
+from lightning.pytorch.trainer.states import TrainerFn, TrainerStatus
+
+from fedtiny.client.module import Classifier
+from fedtiny.data.loaders import Batches
+
+__all__ = ["DeviceTrainer"]
+
+
+class DeviceTrainer(pl.Trainer):
+    """A Trainer that takes new data, callbacks and weights without being set up again.
+
+    `Trainer.fit` attaches module, device, logging and signal handlers anew each time. For a client of four small
+    steps that takes as long as one of them, and nothing of it has changed since the client before.
+    """
+
+    def __init__(self) -> None:
+        """Makes a silent trainer for one thread of one CPU."""
+        logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
+        super().__init__(
+            accelerator="cpu",
+            devices=1,
+            logger=False,
+            enable_checkpointing=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            use_distributed_sampler=False,
+            num_sanity_val_steps=0,
+            limit_val_batches=1.0,
+        )
+        self._fitted: Classifier | None = None
+
+    def train(self, module: Classifier, batches: Batches, callbacks: list[pl.Callback]) -> None:
+        """Fits the module for as many epochs as its training settings say, with a new optimizer."""
+        self.fit_loop.max_epochs = module.training_settings.epochs
+        self.fit_loop.epoch_progress.reset()
+        self.fit_loop.epoch_loop.batch_progress.reset()
+        with self._with(module, callbacks):
+            if self._fitted is module:
+                self._refit(module, batches)
+            else:
+                self.fit(module, batches)
+                self._fitted = module
+
+    def measure(self, module: Classifier, batches: Batches, callbacks: list[pl.Callback]) -> None:
+        """Runs all batches through the module in evaluation mode."""
+        with self._with(module, callbacks):
+            self.validate(module, batches, verbose=False)
+
+    def _refit(self, module: Classifier, batches: Batches) -> None:
+        """What `fit` does, but for what the fit before has left in place."""
+        loop = self.fit_loop
+        self.state.fn, self.state.status, self.training = TrainerFn.FITTING, TrainerStatus.RUNNING, True
+        loop._combined_loader, loop._data_source.instance = None, batches
+        for callback in self._callbacks:
+            callback.setup(self, module, "fit")
+        self.strategy.setup_optimizers(self)
+        module.zero_grad()  # gradients of layers that the mask before left dense
+        loop.run()
+        loop.teardown()
+        self.strategy.optimizers = []
+        for callback in self._callbacks:
+            callback.teardown(self, module, "fit")
+        self.training = False
+
+    @contextmanager
+    def _with(self, module: Classifier, callbacks: list[pl.Callback]) -> Iterator[None]:
+        self.callbacks = self._callbacks = callbacks
+        try:
+            with warnings.catch_warnings():
+                # Validation is a call of its own here; and Lightning 2.6 reads a type that torch 2.14 renamed.
+                warnings.filterwarnings("ignore", "You defined a `validation_step` but have no")
+                warnings.filterwarnings("ignore", ".*LeafSpec.* is deprecated")
+                yield
+        except BaseException as error:
+            self._fitted = None  # whatever state it was left in, the next fit sets everything up
+            for callback in callbacks:
+                callback.teardown(self, module, "exception")
+            if isinstance(error, SystemExit):  # what Lightning makes of Ctrl-C
+                raise KeyboardInterrupt from error
+            raise
