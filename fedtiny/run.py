@@ -5,10 +5,11 @@ method.begin -> (method.order -> fleet -> method.absorb -> evaluate -> record) *
 """
 
 import copy
+import fcntl
 import json
 import time
-from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,9 +19,12 @@ import yaml
 
 from fedtiny import seeds
 from fedtiny.client.world import World
+from fedtiny.config.load import ConfigError
+from fedtiny.config.schema import RunConfig
 from fedtiny.methods.base import ServerState
-from fedtiny.payload.codec import Layout
+from fedtiny.payload.fleet import Fleet
 from fedtiny.payload.messages import SERVER
+from fedtiny.payload.packing import Layout
 from fedtiny.payload.training import Training
 from fedtiny.prepare import Prepared
 from fedtiny.server.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
@@ -30,6 +34,7 @@ from fedtiny.server.loop import Plan, pretrain, rounds
 from fedtiny.server.model_file import save_model
 from fedtiny.sparse.engine.resident import Resident
 from fedtiny.sparse.network import load_
+from fedtiny.stopwatch import Stopwatch
 from fedtiny.summary import starting, summarise
 from fedtiny.table import Table
 from fedtiny.track.record import RoundRecord
@@ -66,28 +71,41 @@ def run(prepared: Prepared, folder: Path, sinks: Sequence[Sink] = (), resume: bo
         resume: Goes on after the last checkpoint in `folder`, if there is one: the result is that of an unbroken run.
 
     Raises:
-        ClientFailed: A client raised.
+        ClientFailed: Fewer clients answered than the quorum.
+        ConfigError: The fleet cannot be opened, or another process makes this run.
+        OSError: Something cannot be written; what was written before is whole.
     """
-    began = time.perf_counter()
+    began, watch = time.perf_counter(), Stopwatch()
     torch.set_num_threads(1)  # As in the clients: sums in another order would be other bits.
     config, network = prepared.config, prepared.network
     settings = config.model_dump(mode="json")
-    (folder / "config.yaml").write_text(yaml.safe_dump(settings, sort_keys=False), encoding="utf-8")
     start = starting(prepared)
     checkpoints = folder / "checkpoints"
-    found = load_checkpoint(checkpoints) if resume else None
-    records = read_records(folder / "rounds.jsonl", found.state.round) if found else []
-    everyone = [JsonLines(folder / "rounds.jsonl", records), *sinks]
     with ExitStack() as stack:
+        stack.enter_context(_claimed(folder))
+        stack.enter_context(watch.on("other"))
+        (folder / "config.yaml").write_text(yaml.safe_dump(settings, sort_keys=False), encoding="utf-8")
+        found = load_checkpoint(checkpoints) if resume else None
+        records = read_records(folder / "rounds.jsonl", found.state.round) if found else []
+        everyone = [JsonLines(folder / "rounds.jsonl", records), *sinks]
         for sink in everyone:
             stack.callback(sink.close)
         world = _world(prepared)
-        # First, so that its processes get ready while the sinks do.
-        fleet = stack.enter_context(config.fleet.open(world, config.clients, config.cohort or config.clients))
-        for sink in everyone:
-            sink.start(start)
-        ledger = Ledger(fleet, world.layout, network)
-        first = found.state if found else _begin(prepared, ledger)
+        with watch.on("start"):
+            # First, so that its processes get ready while the sinks do.
+            fleet = stack.enter_context(_fleet(config, world))
+            for sink in everyone:
+                sink.start(start)
+
+        def tell(trouble: str) -> None:
+            for sink in everyone:
+                sink.trouble(trouble)
+
+        ledger = Ledger(fleet, world.layout, network, len(world.labels), config.quorum, tell, watch=watch)
+        with watch.on("select"):
+            first = found.state if found else _begin(prepared, ledger)
+        waited = watch.seconds.pop("wait", 0.0)  # so far all of it was for the selection
+        watch.seconds["select"] += waited
         selection = found.selection if found else ledger.take()
         ledger.held.update(found.held if found else {})
         tables = config.method.findings(network, first)
@@ -95,27 +113,59 @@ def run(prepared: Prepared, folder: Path, sinks: Sequence[Sink] = (), resume: bo
             sink.found(tables)
             sink.resumed(records)
         spent, first_round = (found.seconds, found.seconds_to_first_round) if found else (0.0, 0.0)
-        plan = Plan(config.method, config.training, config.rounds, config.cohort, config.evaluate_every, config.seed)
+        plan = Plan(
+            config.method,
+            config.training,
+            config.rounds,
+            config.cohort,
+            config.evaluate_every,
+            config.seed,
+            config.aggregation,
+        )
         final, last = first, None
         test, validation = _examiners(prepared)
         for state, record, evaluation in rounds(plan, network, ledger, first, test, validation):
             first_round = first_round or time.perf_counter() - began
             records.append(record)
             final, last = state, evaluation or last
-            for sink in everyone:
-                sink.round(record)
-            so_far = spent + time.perf_counter() - began
-            save_checkpoint(checkpoints, Checkpoint(state, ledger.held, selection, so_far, first_round))
+            with watch.on("log"):
+                for sink in everyone:
+                    sink.round(record)
+                so_far = spent + time.perf_counter() - began
+                save_checkpoint(checkpoints, Checkpoint(state, ledger.held, selection, so_far, first_round))
         last = last or test.examine(final.weights, final.mask)  # where only the files were missing
         assert last is not None
         seconds = {"seconds": spent + time.perf_counter() - began, "seconds_to_first_round": first_round}
-        summary = summarise(prepared, final, records, selection, last) | seconds
-        save_model(folder / "model.safetensors", final.weights, final.mask, _about(prepared))
+        with watch.on("log"):
+            save_model(folder / "model.safetensors", final.weights, final.mask, _about(prepared))
+        times = {"driver": dict(watch.seconds), "clients": dict(fleet.spent)}
+        summary = summarise(prepared, final, records, selection, last) | seconds | {"time": times}
         (folder / "summary.json").write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
         write_report(folder / "report.html", settings, start, tables, records, summary, last.confusion.tolist())
         for sink in everyone:
             sink.finish(summary)
     return RunResult(summary, records, tables, final)
+
+
+@contextmanager
+def _claimed(folder: Path) -> Iterator[None]:
+    """Keeps other processes from making the same run, until the context or this process ends."""
+    with (folder / "config.yaml").open("a") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise ConfigError([f"{folder}: this run is going on in another process; wait for it, or end it"]) from None
+        yield
+
+
+@contextmanager
+def _fleet(config: RunConfig, world: World) -> Iterator[Fleet]:
+    with ExitStack() as stack:
+        try:
+            fleet = stack.enter_context(config.fleet.open(world, config.clients, config.cohort or config.clients))
+        except ValueError as error:
+            raise ConfigError([str(error)]) from error
+        yield fleet
 
 
 def _world(prepared: Prepared) -> World:

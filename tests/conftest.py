@@ -10,11 +10,13 @@ from fedtiny.client.world import World
 from fedtiny.config.load import load
 from fedtiny.config.schema import RunConfig
 from fedtiny.data.datasets import Synthetic
+from fedtiny.fleets.inline import InlineFleet
 from fedtiny.models.zoo import ResNet8
-from fedtiny.payload.codec import Layout
 from fedtiny.payload.messages import SERVER
+from fedtiny.payload.packing import Layout
 from fedtiny.prepare import prepare
 from fedtiny.run import RunResult, run
+from fedtiny.server.ledger import Ledger
 from fedtiny.sparse.engine.choose import Engine
 from fedtiny.sparse.network import Network, Prunable
 
@@ -62,6 +64,11 @@ def world(network: Network, layout: Layout, engine: Engine) -> World:
     cuts = np.split(np.random.default_rng(0).permutation(200), [40, 64, 97, 113])
     shares = {0: cuts[0], 1: cuts[1], 2: cuts[2], SERVER: cuts[3]}
     return World(0, ResNet8(width=4), 1, 4, layout, data, engine, examples.images, examples.labels, shares)
+
+
+def federation(world: World, network: Network, clients: int = 3) -> Ledger:
+    """The first clients of the world in this process, as methods see them; all must answer."""
+    return Ledger(InlineFleet(world, clients), world.layout, network, len(world.labels))
 
 
 @pytest.fixture

@@ -1,5 +1,7 @@
 """The same questions to every method in the union."""
 
+import itertools
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import get_args
 
@@ -10,14 +12,17 @@ from fedtiny.client.world import World
 from fedtiny.config.load import load
 from fedtiny.fleets.inline import InlineFleet
 from fedtiny.methods import AnyMethod, Method, ServerState
-from fedtiny.payload.codec import NOTHING, encode_order, encode_upload
-from fedtiny.payload.messages import Upload
+from fedtiny.methods.aggregation import AnyAggregation, Krum, Mean, Median, TrimmedMean
+from fedtiny.payload.codec import NOTHING, encode_order
+from fedtiny.payload.messages import Order, Reply
 from fedtiny.payload.probe import TopGradients
 from fedtiny.payload.training import Training
+from fedtiny.payload.upload import encode_upload
 from fedtiny.server.fingerprint import fingerprint
+from fedtiny.server.ledger import Ledger
 from fedtiny.server.model_file import load_model, save_model
 from fedtiny.sparse.network import Network
-from tests.conftest import SMOKE, Runner
+from tests.conftest import SMOKE, Runner, federation
 
 UNION, _ = get_args(AnyMethod)
 SETTINGS: dict[str, dict[str, object]] = {
@@ -38,15 +43,15 @@ def each_method() -> list[Method]:
 every_method = pytest.mark.parametrize("method", each_method(), ids=lambda method: type(method).__name__)
 
 
-def begun(method: Method, network: Network, world: World) -> tuple[InlineFleet, ServerState]:
-    fleet = InlineFleet(world, 3)
+def begun(method: Method, network: Network, world: World) -> tuple[Ledger, ServerState]:
+    fleet = federation(world, network)
     return fleet, method.begin(network, fleet, np.random.default_rng(0))
 
 
-def advance(method: Method, network: Network, fleet: InlineFleet, state: ServerState, rounds: int) -> ServerState:
+def advance(method: Method, network: Network, fleet: Ledger, state: ServerState, rounds: int) -> ServerState:
     for _ in range(rounds):
         order = method.order(network, state, TRAINING)
-        state = method.absorb(network, state, fleet.ask(order, range(3)))
+        state = method.absorb(network, state, fleet.ask(order, range(3)), Mean().fold())
     return state
 
 
@@ -79,30 +84,49 @@ def test_uploads_have_exact_zeros_and_measured_bytes(method: Method, network: Ne
         assert upload.weights is not None
         if order.mask is not None:
             assert all(not upload.weights[name][~keep].any() for name, keep in order.mask.keep.items())
-        assert upload.sent_bytes == len(encode_upload(upload, order.mask, world.layout))
+        assert upload.sent_bytes == len(encode_upload(upload))
         pairs = sum(n for probe in order.probes if isinstance(probe, TopGradients) for n in probe.count.values())
         assert upload.sent_bytes <= dense + kept + 8 * pairs + 30
     assert len(encode_order(order, NOTHING)) <= dense + kept + 700 + (order.mask.wire_bytes() if order.mask else 0)
 
 
+FOLDS = [Mean(), Median(), TrimmedMean(trim=0.34), Krum(liars=0)]
+
+
 @every_method
+@pytest.mark.parametrize("aggregation", FOLDS, ids=lambda x: type(x).__name__)
 def test_absorb_leaves_its_arguments_alone_and_ignores_who_finished_first(
-    method: Method, network: Network, world: World
+    method: Method, aggregation: AnyAggregation, network: Network, world: World
 ) -> None:
     fleet, state = begun(method, network, world)
     state = advance(method, network, fleet, state, 1)
     before = print_of(state)
     order = method.order(network, state, TRAINING)
     uploads = list(fleet.ask(order, range(3)))
-    after = method.absorb(network, state, uploads)
+    after = method.absorb(network, state, uploads, aggregation.fold())
     assert print_of(state) == before
     assert after.round == state.round + 1
+    for other in itertools.permutations(uploads):
+        assert print_of(method.absorb(network, state, other, aggregation.fold())) == print_of(after)
 
-    def asked_backwards() -> list[Upload]:
-        backwards = {upload.client: upload for upload in fleet.ask(order, [2, 1, 0])}
-        return [backwards[client] for client in range(3)]
 
-    assert print_of(method.absorb(network, state, asked_backwards())) == print_of(after)
+@every_method
+def test_begin_ignores_who_finished_first(method: Method, network: Network, world: World) -> None:
+    states = []
+    for line in ([0, 1, 2], [2, 1, 0], [1, 2, 0]):
+        fleet = Ledger(Reordered(InlineFleet(world, 3), line), world.layout, network, len(world.labels))
+        states.append(print_of(method.begin(network, fleet, np.random.default_rng(0))))
+    assert len(set(states)) == 1
+
+
+class Reordered:
+    """A fleet whose clients finish in an order of their own."""
+
+    def __init__(self, fleet: InlineFleet, line: list[int]) -> None:
+        self.fleet, self.size, self.line, self.spent = fleet, fleet.size, line, fleet.spent
+
+    def send(self, order: Order, clients: Sequence[int]) -> Iterator[Reply]:
+        return self.fleet.send(order, sorted(clients, key=self.line.index))
 
 
 @every_method

@@ -3,6 +3,7 @@
 import logging
 import platform
 import time
+import traceback
 
 import numpy as np
 import torch
@@ -16,12 +17,14 @@ from fedtiny.client.probes import callback_for
 from fedtiny.client.trainer import DeviceTrainer
 from fedtiny.client.world import World
 from fedtiny.data.loaders import Batches
-from fedtiny.payload.codec import encode_upload
-from fedtiny.payload.messages import Order, Upload
+from fedtiny.payload.messages import Order, Reply, Upload
+from fedtiny.payload.packing import Packing
 from fedtiny.payload.training import Training
+from fedtiny.payload.upload import encode_upload
 from fedtiny.sparse.engine.choose import Engine
 from fedtiny.sparse.engine.kernels import EngineUnavailable, kernels
 from fedtiny.sparse.engine.resident import Resident
+from fedtiny.sparse.mask import Mask
 from fedtiny.sparse.network import load_, weights_of
 
 __all__ = ["Client"]
@@ -43,11 +46,14 @@ class Client:
         self._resident = Resident(module, _available(world.engine))
         self._module = Classifier(module)
         self._trainer = DeviceTrainer()
+        self._packed: Mask | None = None
+        self._packing = Packing.of(world.layout, None)
+        self._spent: dict[str, float] = {}
 
     def carry_out(self, order: Order, client: int) -> Upload:
-        """Does what the order says as client `client`; the upload's weights are masked."""
-        start = time.perf_counter()
+        """Does what the order says as client `client`."""
         world, path = self._world, ("client", client, "round", order.round)
+        began = time.perf_counter()
         indices = world.shares[client]
         self._module.net = self._resident.under(order.mask)
         load_(self._resident.module, order.weights)
@@ -56,6 +62,7 @@ class Client:
             torch.default_generator.manual_seed(seeds.number(world.seed, *path))
             probes = [callback_for(probe, order.mask) for probe in order.probes]
             callbacks: list[pl.Callback] = [*probes]
+            loaded = time.perf_counter()
             if order.training is None:
                 self._measure(callbacks, self._development(client, order.development))
             else:
@@ -63,20 +70,29 @@ class Client:
                     world.images, world.labels, indices, order.training.batch, world.data,
                     seeds.stream(world.seed, *path),
                 ))  # fmt: skip
+        self._spent = {"load": loaded - began, "train": time.perf_counter() - loaded}
+        if order.mask is not self._packed:
+            self._packed, self._packing = order.mask, Packing.of(world.layout, order.mask)
         trained = order.training is not None
         return Upload(
             client=client,
             examples=len(indices),
             loss=float(self._module.epoch_loss.compute()) if trained else float("nan"),
-            weights=weights_of(self._resident.module) if trained else None,
+            values=self._packing.pack(weights_of(self._resident.module)) if trained else None,
+            packing=self._packing,
             answers=tuple(probe.answer() for probe in probes),
-            seconds=time.perf_counter() - start,
         )
 
-    def send(self, order: Order, client: int) -> tuple[bytes, float]:
-        """Carries out the order and encodes the upload: the bytes, and the seconds of the work."""
-        upload = self.carry_out(order, client)
-        return encode_upload(upload, order.mask, self._world.layout), upload.seconds
+    def send(self, order: Order, client: int) -> Reply:
+        """Carries out the order and encodes the upload. If that raises, the reply says what; then make a new place."""
+        began = time.perf_counter()
+        try:
+            buffer = encode_upload(self.carry_out(order, client))
+        except Exception as error:
+            reason = " ".join(str(error).split())
+            return Reply(client, None, {}, f"raised {type(error).__name__}: {reason}", traceback.format_exc())
+        spent = self._spent | {"pack": time.perf_counter() - began - sum(self._spent.values())}
+        return Reply(client, buffer, spent)
 
     def _development(self, client: int, share: float) -> NDArray[np.int64]:
         indices = self._world.shares[client]

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from fedtiny.data.datasets import Images
 from fedtiny.models.zoo import AnyModel
-from fedtiny.payload.codec import Layout
+from fedtiny.payload.packing import Layout
 from fedtiny.sparse.engine.choose import Engine
 
 __all__ = ["World"]

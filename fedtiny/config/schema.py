@@ -9,6 +9,7 @@ from fedtiny.data.partition import Dirichlet, Partition
 from fedtiny.data.split import Split
 from fedtiny.fleets import AnyFleet, RayActors
 from fedtiny.methods import AnyMethod, FedTiny
+from fedtiny.methods.aggregation import AnyAggregation, Mean
 from fedtiny.models.zoo import AnyModel, ResNet8
 from fedtiny.payload.training import Training
 from fedtiny.sparse.engine.choose import Engine
@@ -16,6 +17,10 @@ from fedtiny.sparse.network import Prunable
 from fedtiny.value import Value
 
 __all__ = ["Pretraining", "RunConfig", "Tracking"]
+
+
+# `engine: auto` is as good as `engine: {name: auto}`.
+_BY_NAME = BeforeValidator(lambda x: {"name": x} if isinstance(x, str) else x)
 
 
 class Pretraining(Training):
@@ -52,6 +57,8 @@ class RunConfig(Value):
     """Simulated devices in the federation."""
     cohort: Annotated[int, Field(ge=1)] | None = None
     """Clients that take part in a round, drawn anew each time; none is all of them."""
+    quorum: Annotated[float, Field(gt=0, le=1)] = 0.5
+    """Share of the clients asked that must answer; with fewer the run stops, and can be resumed."""
     evaluate_every: Annotated[int, Field(ge=1)] = 1
     """Rounds from one evaluation to the next; the last round is always evaluated."""
     data: AnyData = Digits()
@@ -70,7 +77,9 @@ class RunConfig(Value):
     """Local training."""
     method: AnyMethod = FedTiny()
     """The federated pruning method."""
-    engine: Annotated[Engine, BeforeValidator(lambda x: {"name": x} if isinstance(x, str) else x)] = Engine()
+    aggregation: Annotated[AnyAggregation, _BY_NAME] = Mean()
+    """How the trained weights of a round's clients become one."""
+    engine: Annotated[Engine, _BY_NAME] = Engine()
     """`engine: auto`, `engine: sparse` and `engine: dense` will do."""
     fleet: AnyFleet = RayActors()
     """Where clients run."""

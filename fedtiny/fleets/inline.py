@@ -1,12 +1,12 @@
 """Clients in this process, in order."""
 
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 
 from fedtiny.client.client import Client
 from fedtiny.client.world import World
-from fedtiny.payload.codec import decode_upload
-from fedtiny.payload.fleet import ClientFailed
-from fedtiny.payload.messages import Order, Upload
+from fedtiny.payload.messages import Order, Reply
 
 __all__ = ["InlineFleet"]
 
@@ -14,23 +14,43 @@ __all__ = ["InlineFleet"]
 class InlineFleet:
     """One `Client` plays them all."""
 
-    def __init__(self, world: World, clients: int) -> None:
-        """Makes the one place where clients live."""
-        self._layout, self._size = world.layout, clients
+    def __init__(self, world: World, clients: int, retries: int = 0) -> None:
+        """Makes the one place where clients live.
+
+        Args:
+            world: What clients share.
+            clients: Clients in the federation.
+            retries: Tries of a client beyond the first, each in a new place.
+        """
+        self._world, self._size, self._retries = world, clients, retries
         self._client = Client(world)
+        self._spent: dict[str, float] = {}
 
     @property
     def size(self) -> int:
         """Clients in the federation."""
         return self._size
 
-    def ask(self, order: Order, clients: Sequence[int]) -> Iterator[Upload]:
-        """Has every client carry out `order`, one when the one before was consumed."""
+    @property
+    def spent(self) -> Mapping[str, float]:
+        """Seconds by what they went to; nothing ever waits here."""
+        return self._spent
+
+    def send(self, order: Order, clients: Sequence[int]) -> Iterator[Reply]:
+        """Has every client carry out `order`, one when the reply of the one before was taken."""
         for client in clients:
-            try:
-                buffer, seconds = self._client.send(order, client)
-            except Exception as error:
-                raise ClientFailed(
-                    f"client {client} failed in round {order.round}: {type(error).__name__}: {error}"
-                ) from error
-            yield decode_upload(buffer, order, self._layout, client, seconds)
+            yield self._play(order, client)
+
+    def _play(self, order: Order, client: int) -> Reply:
+        for tries in range(1, self._retries + 2):
+            began = time.perf_counter()
+            reply = self._client.send(order, client)
+            for kind, seconds in reply.spent.items():
+                self._spent[kind] = self._spent.get(kind, 0.0) + seconds
+            if reply.buffer is not None:
+                break
+            self._spent["failed"] = self._spent.get("failed", 0.0) + time.perf_counter() - began
+            self._client = Client(self._world)
+            if tries > 1:
+                reply = replace(reply, failure=f"{reply.failure} (tried {tries} times)")
+        return reply

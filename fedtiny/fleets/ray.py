@@ -2,10 +2,14 @@
 
 import logging
 import os
+import shutil
+import tempfile
+import time
 import warnings
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 
 # Before the import, which reads them. Ray's workers are at niceness 15 otherwise, and starve beside anything else that
 # computes. The last keeps every port of a local Ray on the loopback interface: its name speaks of two other systems,
@@ -17,106 +21,317 @@ os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
 
 import ray
 from ray import ObjectRef
-from ray.actor import ActorClass, ActorHandle
-from ray.exceptions import RayError, RayTaskError
+from ray.actor import ActorHandle
+from ray.exceptions import RayError
 
 from fedtiny.client.world import World
-from fedtiny.payload.codec import Layout, decode_upload
+from fedtiny.fleets.limits import actors_that_fit, usable_cpus
+from fedtiny.fleets.work import Times, Work
 from fedtiny.payload.fleet import ClientFailed
-from fedtiny.payload.messages import Order, Upload
+from fedtiny.payload.messages import Order, Reply
 
-__all__ = ["RayFleet", "local_ray", "start_fleet"]
+__all__ = ["Crew", "RayFleet", "open_ray"]
+
+START_S = 120.0
+"""Longest time without a single actor before the fleet gives up."""
 
 
 @contextmanager
-def local_ray(cpus: int | None) -> Iterator[int]:
-    """A quiet local Ray on the loopback interface; yields its CPUs. One that runs already is used and left alone.
+def open_ray(address: str | None, cpus: float | None) -> Iterator[float]:
+    """A Ray to start actors on; yields its free CPUs.
+
+    One that this process is connected to already is used and left alone. Otherwise a cluster is joined, or a quiet
+    local Ray is started on the loopback interface; it ends with the context, and its files go with it.
 
     Args:
-        cpus: CPUs to promise, more than the machine has if need be; None is what it has.
+        address: Of a cluster, `auto` for the one on this machine; None starts a local Ray.
+        cpus: CPUs a local Ray promises, more than there are if need be; None is what is ours of the machine.
     """
     if ray.is_initialized():
-        yield int(ray.cluster_resources()["CPU"])
+        yield _free_cpus()
         return
+    scratch = tempfile.mkdtemp(prefix="fedtiny-ray-") if address is None else None
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        ray.init(
-            address="local",
-            num_cpus=cpus,
-            include_dashboard=False,
-            log_to_driver=False,
-            logging_level=logging.ERROR,
-        )
+        if scratch is None:
+            ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
+        else:
+            ray.init(
+                address="local",
+                num_cpus=usable_cpus() if cpus is None else max(1, round(cpus + 0.4999)),
+                include_dashboard=False,
+                log_to_driver=False,
+                logging_level=logging.ERROR,
+                _temp_dir=scratch,
+            )
     try:
-        yield int(ray.cluster_resources()["CPU"])
+        yield _free_cpus()
     finally:
         ray.shutdown()
+        if scratch is not None:
+            shutil.rmtree(scratch, ignore_errors=True)
 
 
-Sent = tuple[bytes, float]
-"""An encoded upload, and the seconds of the work."""
+def _free_cpus() -> float:
+    return float(ray.available_resources().get("CPU", 0.0))
 
 
 class ClientActor:
     """A process that plays clients: a `Client` behind Ray's door."""
 
     def __init__(self, world: World) -> None:
+        """Starts in a new process, one actor each."""
         from fedtiny.client.client import Client  # here, so that the driver need not wait for Lightning
 
+        self._world, self._new = world, Client
         self._client = Client(world)
+        self._box: ObjectRef[Order] | None = None
 
-    def send(self, order: Order, client: int) -> Sent:
-        """Carries out the order as `client`."""
-        return self._client.send(order, client)
+    def ready(self) -> int:
+        """Answers once everything is imported and built: the process's id."""
+        return os.getpid()
+
+    def send(self, box: "list[ObjectRef[Order]]", clients: Sequence[int]) -> list[Reply]:
+        """Carries out the order as each of the clients, in turn.
+
+        Args:
+            box: Holds the order's reference: it is fetched once, however many portions there are.
+            clients: Their ids.
+        """
+        (reference,) = box
+        if self._box != reference:
+            self._box, self._order = reference, ray.get(reference)
+        replies = []
+        for client in clients:
+            replies.append(self._client.send(self._order, client))
+            if replies[-1].buffer is None:
+                self._client = self._new(self._world)
+        return replies
 
 
-def start_fleet(world: World, clients: int, actors: int) -> "RayFleet":
-    """Starts `actors` processes; `world` lies once in each node's shared memory."""
-    shared = ray.put(world)
-    remote: ActorClass[ClientActor] = ray.remote(num_cpus=1)(ClientActor)
-    handles = [remote.remote(shared) for _ in range(actors)]
-    return RayFleet([x for x in handles if isinstance(x, ActorHandle)], world.layout, clients)
+@dataclass(frozen=True, slots=True)
+class Crew:
+    """How many actors, and what each takes of the cluster.
+
+    Attributes:
+        actors: Actors alive at a time.
+        cpus: CPUs of an actor.
+        gpus: GPUs of an actor, a share if below 1.
+        retries: Tries of a client beyond the first.
+        deadline_s: Longest wall-clock time of one client; None is no limit.
+    """
+
+    actors: int
+    cpus: float = 1.0
+    gpus: float = 0.0
+    retries: int = 1
+    deadline_s: float | None = None
+
+    @classmethod
+    def fitting(cls, cohort: int, free_cpus: float, cpus: float, local: bool) -> int:
+        """Actors for a cohort: one a client where there is room, fewer where not."""
+        room = int(free_cpus / cpus + 1e-6)
+        return max(1, min(cohort, room, actors_that_fit() if local else room))
+
+
+@dataclass(slots=True, eq=False)
+class _Call:
+    """A portion of clients that an actor has in hand."""
+
+    reference: "ObjectRef[list[Reply]]"
+    clients: tuple[int, ...]
+    work: Work
+
+
+@dataclass(slots=True, eq=False)
+class _Actor:
+    """An actor, as seen from the driver.
+
+    Attributes:
+        handle: Ray's.
+        starting: Answers when it can take clients; None since it has.
+        calls: What it has in hand, oldest first: never more than two, so that it need not wait for the driver.
+        since: When it came to the oldest of them.
+    """
+
+    handle: "ActorHandle[ClientActor]"
+    starting: "ObjectRef[int] | None"
+    calls: deque[_Call] = field(default_factory=deque)
+    since: float = 0.0
 
 
 class RayFleet:
-    """Actors that take turns at being clients."""
+    """Actors that take turns at being clients. One that dies, hangs or raises is replaced."""
 
-    def __init__(self, actors: Sequence[ActorHandle[ClientActor]], layout: Layout, clients: int) -> None:
-        """Takes over the actors."""
-        self._actors, self._layout, self._size = actors, layout, clients
+    def __init__(self, world: World, clients: int, crew: Crew) -> None:
+        """Starts the actors; `world` lies once in each node's shared memory."""
+        self._crew, self._size = crew, clients
+        self._world = ray.put(world)
+        self._class = ray.remote(num_cpus=crew.cpus, num_gpus=crew.gpus, max_restarts=0)(ClientActor)
+        self._times = Times({client: len(share) for client, share in world.shares.items()})
+        self._hopeless: set[int] = set()
+        self._spent: dict[str, float] = {}
+        self._wanted, self._alive_at = crew.actors, time.monotonic()
+        self._actors: list[_Actor] = []
+        self._fill()
 
     @property
     def size(self) -> int:
         """Clients in the federation."""
         return self._size
 
-    def ask(self, order: Order, clients: Sequence[int]) -> Iterator[Upload]:
-        """Hands the clients to whichever actor is free, and yields their uploads in the order of `clients`."""
-        shared = ray.put(order)
-        waiting, free = deque(clients), deque(self._actors)
-        running: dict[ObjectRef[Sent], tuple[int, ActorHandle[ClientActor]]] = {}
-        done: dict[int, Sent] = {}
-        for client in clients:
-            while client not in done:
-                while free and waiting:
-                    actor, other = free.popleft(), waiting.popleft()
-                    running[actor.send.remote(shared, other)] = (other, actor)
-                ready, _ = ray.wait(list(running))
-                for ref in ready:
-                    other, actor = running.pop(ref)
-                    done[other] = self._fetch(ref, order, other)
-                    free.append(actor)
-            buffer, seconds = done.pop(client)
-            yield decode_upload(buffer, order, self._layout, client, seconds)
+    @property
+    def spent(self) -> Mapping[str, float]:
+        """Seconds by what they went to, all actors together."""
+        return self._spent
 
-    def _fetch(self, ref: ObjectRef[Sent], order: Order, client: int) -> Sent:
+    def send(self, order: Order, clients: Sequence[int]) -> Iterator[Reply]:
+        """Hands the clients to whichever actor is free, longest first, and yields replies as they come."""
+        began = time.perf_counter()
+        box = [ray.put(order)]
+        self._add("put", time.perf_counter() - began)
+        trains, crew = order.training is not None, self._crew
+        work = Work(clients, self._times, trains, crew.retries, self._hopeless, crew.deadline_s)
+        handled = 0.0
+        while work.left:
+            self._hand_out(box, work)
+            for actor in self._changed():
+                for reply in self._collect(actor, work):
+                    handled += reply.seconds
+                    yield reply
+            yield from self._overdue(work)
+        self._add("idle", len(self._actors) * (time.perf_counter() - began) - handled)
+
+    def close(self) -> None:
+        """Ends the actors: they may be on a cluster that outlives the run."""
+        for actor in self._actors:
+            ray.kill(actor.handle)
+        self._actors = []
+
+    def _add(self, kind: str, seconds: float) -> None:
+        self._spent[kind] = self._spent.get(kind, 0.0) + seconds
+
+    def _fill(self) -> None:
+        while len(self._actors) < self._wanted:
+            handle = self._class.remote(self._world)
+            assert isinstance(handle, ActorHandle)
+            self._actors.append(_Actor(handle, handle.ready.remote()))
+
+    def _hand_out(self, box: "list[ObjectRef[Order]]", work: Work) -> None:
+        """Gives every idle actor a portion; then, of short ones, a second that waits there."""
+        ready = [actor for actor in self._actors if actor.starting is None]
+        for depth in (1, 2):
+            for actor in ready:
+                if len(actor.calls) >= depth:
+                    continue
+                portion = work.portion(len(self._actors))
+                if not portion:
+                    return
+                if not actor.calls:
+                    actor.since = time.monotonic()
+                actor.calls.append(_Call(actor.handle.send.remote(box, portion), portion, work))
+            if not work.is_short():
+                return
+
+    def _changed(self) -> list[_Actor]:
+        """Waits until an actor is ready or done with a portion, or somebody may be overdue."""
+        references: dict[object, _Actor] = {}
+        for actor in self._actors:
+            if actor.starting is not None:
+                references[actor.starting] = actor
+            elif actor.calls:
+                references[actor.calls[0].reference] = actor
+        done, _ = ray.wait(list(references), timeout=self._patience())
+        return [references[reference] for reference in done]
+
+    def _patience(self) -> float:
+        """Seconds until a deadline may have passed."""
+        if self._crew.deadline_s is None:
+            return START_S
+        busy = [actor.since for actor in self._actors if actor.calls]
+        return min([START_S, *(max(0.0, since + self._crew.deadline_s - time.monotonic()) for since in busy)])
+
+    def _collect(self, actor: _Actor, work: Work) -> Iterator[Reply]:
+        if actor.starting is not None:
+            yield from self._welcome(actor, work)
+            return
+        call = actor.calls[0]
         try:
-            buffer, seconds = ray.get(ref)
-        except RayTaskError as error:
-            cause = error.cause
-            raise ClientFailed(
-                f"client {client} failed in round {order.round}: {type(cause).__name__}: {cause}\n{error}"
-            ) from None
+            replies = ray.get(call.reference)
         except RayError as error:
-            raise ClientFailed(f"client {client} failed in round {order.round}: {error}") from None
-        return buffer, seconds
+            yield from self._lost(actor, f"lost its actor ({_line(error)})", work)
+            return
+        actor.calls.popleft()
+        visible, actor.since = time.monotonic() - actor.since, time.monotonic()
+        if call.work is not work:
+            return  # Of an order that nobody waits for any more.
+        self._alive_at = time.monotonic()
+        self._add("queue", visible - sum(reply.seconds for reply in replies))
+        raised = False
+        for reply in replies:
+            for kind, seconds in reply.spent.items():
+                self._add(kind, seconds)
+            if reply.buffer is not None:
+                yield work.done(reply)
+                continue
+            last = work.failed(reply)
+            raised |= last is None
+            if last is not None:
+                yield last
+        if raised:  # The next try is for another process, should this one be to blame.
+            self._replace(actor, work, "MemoryError" in "".join(reply.failure for reply in replies))
+
+    def _welcome(self, actor: _Actor, work: Work) -> Iterator[Reply]:
+        assert actor.starting is not None
+        try:
+            ray.get(actor.starting)
+        except RayError as error:
+            if time.monotonic() - self._alive_at > START_S:
+                raise ClientFailed(f"no actor can start: {_line(error)}") from None
+            self._replace(actor, work, shrink=False)
+            return
+        actor.starting, actor.since = None, time.monotonic()
+        self._alive_at = actor.since
+        yield from ()
+
+    def _overdue(self, work: Work) -> Iterator[Reply]:
+        now, limit = time.monotonic(), self._crew.deadline_s
+        if limit is not None:
+            for actor in [x for x in self._actors if x.calls and now - x.since >= limit]:
+                yield from self._lost(actor, f"did not answer within {limit:g} s", work)
+        if not any(actor.calls for actor in self._actors) and now - self._alive_at > START_S:
+            raise ClientFailed(
+                f"no actor could start within {START_S:g} s: {self._wanted} with {self._crew.cpus:g} CPUs and "
+                f"{self._crew.gpus:g} GPUs each were asked for, and the cluster has "
+                f"{ {k: v for k, v in ray.available_resources().items() if k in ('CPU', 'GPU')} } free"
+            )
+
+    def _lost(self, actor: _Actor, reason: str, work: Work) -> Iterator[Reply]:
+        """An actor is gone, or hangs. Who it was at is blamed if it was one client; what waited there is not."""
+        call = actor.calls.popleft()
+        self._replace(actor, work, shrink="memory" in reason)
+        if call.work is not work:
+            return
+        if len(call.clients) > 1:
+            work.put_back(call.clients, alone=True)
+            return
+        (client,) = call.clients
+        last = work.failed(Reply(client, None, failure=reason))
+        if last is not None:
+            yield last
+
+    def _replace(self, actor: _Actor, work: Work, shrink: bool) -> None:
+        """Ends an actor and starts another, unless memory was short: then the others have more of it."""
+        for call in actor.calls:
+            if call.work is work:
+                work.put_back(call.clients)
+        self._actors.remove(actor)
+        ray.kill(actor.handle)
+        if shrink and len(self._actors) > 0:
+            self._wanted = len(self._actors)
+        self._fill()
+
+
+def _line(error: Exception) -> str:
+    """An error of Ray's in one line."""
+    return " ".join(str(error).split())[:300]

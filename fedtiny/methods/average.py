@@ -1,33 +1,72 @@
-"""Pure folds over what clients send."""
+"""The weighted mean of what clients send, the same to the bit in whatever order it comes.
 
-from collections.abc import Mapping
+Floating-point addition is not associative, so a sum depends on the order of its terms, unless no addition rounds. Here
+none does: each term is cut into a coarse part, a multiple of 2**-12, and a fine one, a multiple of 2**-48 below that
+(what is finer is rounded off, term by term). Multiples of one unit add up exactly in float64 as long as the sum stays
+below 2**53 units: 2e12 for the coarse sum, and a quarter of a million terms for the fine one. Cutting is adding a
+number so large that the rounding of the addition does it (Demmel and Nguyen, "Fast Reproducible Floating-Point
+Summation", 2013).
+"""
 
 import torch
 from torch import Tensor
 
-from fedtiny.sparse.network import Weights
+__all__ = ["ExactSum", "WeightedMean"]
 
-__all__ = ["WeightedMean"]
+_COARSE = 1.5 * 2.0 ** (52 - 12)
+_FINE = 1.5 * 2.0 ** (52 - 48)
+
+
+class ExactSum:
+    """A sum of float32 vectors times whole numbers: the same to the bit in any order. It holds two vectors.
+
+    A place that is exactly 0 in every term stays exactly 0.
+    """
+
+    def __init__(self, size: int) -> None:
+        """Starts from nothing.
+
+        Args:
+            size: Numbers in a vector.
+        """
+        self._coarse, self._fine, self._term, self._cut = torch.zeros(4, size, dtype=torch.float64)
+
+    def add(self, values: Tensor, weight: int) -> None:
+        """Adds weight * values; these are not changed.
+
+        Args:
+            values: (size,) float32, within 1e6.
+            weight: At most 2**29; all weights together at most two million, or the sum rounds.
+        """
+        term, cut = self._term, self._cut
+        term.copy_(values).mul_(weight)  # exact: 24 bits times 29
+        torch.add(term, _COARSE, out=cut).sub_(_COARSE)
+        self._coarse.add_(cut)
+        term.sub_(cut).add_(_FINE).sub_(_FINE)
+        self._fine.add_(term)
+
+    @property
+    def total(self) -> Tensor:
+        """(size,) float64."""
+        return torch.add(self._coarse, self._fine)
 
 
 class WeightedMean:
-    """The mean of named tensors, weighted; summed in float64, in the order of the calls.
-
-    It holds one sum, however many clients there are. A place that is exactly 0 in every tensor stays exactly 0.
-    """
+    """sum_k n_k x_k / sum_k n_k of vectors x_k, whatever their order."""
 
     def __init__(self) -> None:
         """Starts from nothing."""
-        self._sums: dict[str, Tensor] = {}
-        self._total = 0.0
+        self._sum: ExactSum | None = None
+        self._weight = 0
 
-    def add(self, tensors: Mapping[str, Tensor], weight: float) -> None:
-        """Takes one client's tensors; they are not changed."""
-        for name, tensor in tensors.items():
-            scaled = tensor.double() * weight
-            self._sums[name] = self._sums[name] + scaled if name in self._sums else scaled
-        self._total += weight
+    def add(self, values: Tensor, weight: int) -> None:
+        """Takes one client's vector, (size,) float32; it is not changed."""
+        if self._sum is None:
+            self._sum = ExactSum(len(values))
+        self._sum.add(values, weight)
+        self._weight += weight
 
-    def result(self) -> Weights:
-        """Sum of weight * tensor over sum of weights, float32."""
-        return {name: (total / self._total).to(torch.float32) for name, total in self._sums.items()}
+    def result(self) -> Tensor:
+        """(size,) float32."""
+        assert self._sum is not None
+        return (self._sum.total / self._weight).float()

@@ -9,8 +9,8 @@ import numpy as np
 from pydantic import Field
 from torch import Tensor
 
-from fedtiny.methods.average import WeightedMean
-from fedtiny.payload.fleet import Fleet
+from fedtiny.methods.aggregation import Fold
+from fedtiny.payload.fleet import Federation
 from fedtiny.payload.messages import Order, Upload
 from fedtiny.payload.training import Training
 from fedtiny.sparse.mask import Mask
@@ -18,7 +18,7 @@ from fedtiny.sparse.network import Network, Weights
 from fedtiny.table import Table
 from fedtiny.value import Value
 
-__all__ = ["Density", "Method", "ServerState"]
+__all__ = ["Density", "Method", "ServerState", "folded"]
 
 Density = Annotated[float, Field(gt=0, le=1)]
 
@@ -49,7 +49,7 @@ class Method(Value, ABC):
         return 1.0
 
     @abstractmethod
-    def begin(self, network: Network, fleet: Fleet, rng: np.random.Generator) -> ServerState:
+    def begin(self, network: Network, fleet: Federation, rng: np.random.Generator) -> ServerState:
         """Before round 0: chooses the first mask, asking clients if the method has to.
 
         Args:
@@ -65,16 +65,18 @@ class Method(Value, ABC):
         """What clients do in round `state.round`; by default, train under the current mask."""
         return Order(state.round, state.weights, state.mask, training)
 
-    def absorb(self, network: Network, state: ServerState, uploads: Iterable[Upload]) -> ServerState:
+    def absorb(self, network: Network, state: ServerState, uploads: Iterable[Upload], fold: Fold) -> ServerState:
         """Aggregates the uploads, adjusts the mask if this is such a round, counts the round.
 
-        By default FedAvg (McMahan et al. 2017): the mean weighted by examples, under the unchanged mask.
+        By default FedAvg's form: the fold of all weights, under the unchanged mask.
+
+        Args:
+            network: The network.
+            state: The state before the round; it is not changed.
+            uploads: In any order: the result must not depend on it, to the bit.
+            fold: How weights are aggregated; empty.
         """
-        mean = WeightedMean()
-        for upload in uploads:
-            assert upload.weights is not None
-            mean.add(upload.weights, upload.examples)
-        return replace(state, round=state.round + 1, weights=mean.result())
+        return replace(state, round=state.round + 1, weights=folded(uploads, fold))
 
     def check(self, network: Network, rng: np.random.Generator) -> None:
         """Raises the `ValueError` that `begin` would, without asking any client."""
@@ -86,3 +88,13 @@ class Method(Value, ABC):
     def findings(self, network: Network, state: ServerState) -> tuple[Table, ...]:
         """What the method found on its way, for whoever wants to show it."""
         return ()
+
+
+def folded(uploads: Iterable[Upload], fold: Fold) -> Weights:
+    """The aggregate of the uploads' weights, by name; there must be at least one."""
+    packing = None
+    for upload in uploads:
+        fold.add(upload)
+        packing = upload.packing
+    assert packing is not None
+    return packing.unpack(fold.result())

@@ -12,7 +12,7 @@ from typing import Literal
 import numpy as np
 
 from fedtiny.methods.base import Method, ServerState
-from fedtiny.payload.fleet import Fleet
+from fedtiny.payload.fleet import Federation
 from fedtiny.sparse.network import Network
 
 __all__ = ["Dense"]
@@ -23,5 +23,5 @@ class Dense(Method):
 
     name: Literal["dense"] = "dense"
 
-    def begin(self, network: Network, fleet: Fleet, rng: np.random.Generator) -> ServerState:
+    def begin(self, network: Network, fleet: Federation, rng: np.random.Generator) -> ServerState:
         return ServerState(0, network.weights, None)

@@ -16,7 +16,7 @@ zero, and batches are arranged so that the step whose gradients are sent is a fu
 """
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from typing import Annotated, Literal
 
@@ -24,8 +24,8 @@ import numpy as np
 import torch
 from pydantic import Field
 
-from fedtiny.methods.average import WeightedMean
-from fedtiny.methods.base import Density, Method, ServerState
+from fedtiny.methods.aggregation import Fold
+from fedtiny.methods.base import Density, Method, ServerState, folded
 from fedtiny.methods.progressive import (
     Direction,
     Scope,
@@ -35,7 +35,7 @@ from fedtiny.methods.progressive import (
     turn,
 )
 from fedtiny.methods.selection import Aggregation, adapt, best
-from fedtiny.payload.fleet import Fleet
+from fedtiny.payload.fleet import Federation
 from fedtiny.payload.messages import Order, Upload
 from fedtiny.payload.probe import Gradients, TopGradients
 from fedtiny.payload.training import Training
@@ -84,7 +84,7 @@ class FedTiny(Method):
         # 0.1 / 0.02 is 5.000000000000001 in floats for some densities; a millionth is no candidate.
         return self.candidates or math.ceil(0.1 / self.density - 1e-6)
 
-    def begin(self, network: Network, fleet: Fleet, rng: np.random.Generator) -> ServerState:
+    def begin(self, network: Network, fleet: Federation, rng: np.random.Generator) -> ServerState:
         pretrained = network.weights
         masks = self.masks(network, pretrained, rng)
         losses: list[float] = []
@@ -136,18 +136,16 @@ class FedTiny(Method):
         probes = (TopGradients(count=counts),) if counts else ()
         return replace(super().order(network, state, training), probes=probes)
 
-    def absorb(self, network: Network, state: ServerState, uploads: Iterable[Upload]) -> ServerState:
+    def absorb(self, network: Network, state: ServerState, uploads: Iterable[Upload], fold: Fold) -> ServerState:
         counts = self._exchange(network, state)
-        mean, answers = WeightedMean(), []
-        for upload in uploads:
-            assert upload.weights is not None
-            mean.add(upload.weights, upload.examples)
-            answers += [(upload.examples, x) for x in upload.answers if isinstance(x, Gradients)]
-        averaged = replace(state, round=state.round + 1, weights=mean.result())
+        answers: dict[int, tuple[int, Gradients]] = {}
+        weights = folded(_keeping_gradients(uploads, answers), fold)
+        averaged = replace(state, round=state.round + 1, weights=weights)
         if not counts:
             return averaged
         assert state.mask is not None
-        gradients = average_gradients(answers, {name: network.prunable[name] for name in counts})
+        ordered = [answers[client] for client in sorted(answers)]
+        gradients = average_gradients(ordered, {name: network.prunable[name] for name in counts})
         mask, weights = adjust(state.mask, averaged.weights, gradients, counts)
         return replace(averaged, mask=mask, weights=weights)
 
@@ -172,3 +170,11 @@ class FedTiny(Method):
             "candidate of least federated loss, marked, started the training."
         )
         return (Table("Candidates", columns, rows, best(losses), text),)
+
+
+def _keeping_gradients(uploads: Iterable[Upload], answers: dict[int, tuple[int, Gradients]]) -> Iterator[Upload]:
+    for upload in uploads:
+        for answer in upload.answers:
+            if isinstance(answer, Gradients):
+                answers[upload.client] = (upload.examples, answer)
+        yield upload

@@ -59,7 +59,7 @@ def average_gradients(
     """The signed mean sum_k w_k g_k, with w_k = n_k / sum_j n_j; what a client did not send counts as 0.
 
     Args:
-        answers: (n_k, top gradients) of each client, in a fixed order.
+        answers: (n_k, top gradients) of each client, in the order of their ids: the sum depends on it.
         shapes: Parameter name -> shape, of the layers asked for.
 
     Returns:

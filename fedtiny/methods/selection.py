@@ -11,7 +11,7 @@ from typing import Literal
 import torch
 
 from fedtiny.methods.average import WeightedMean
-from fedtiny.payload.fleet import Fleet
+from fedtiny.payload.fleet import Federation
 from fedtiny.payload.messages import Order, Upload
 from fedtiny.payload.probe import BatchNormStatistics, LocalLoss, Loss, Moments, Statistics
 from fedtiny.sparse.mask import Mask
@@ -22,7 +22,7 @@ __all__ = ["Aggregation", "adapt", "aggregate_mean", "aggregate_pooled", "best",
 Aggregation = Literal["mean", "pooled"]
 
 
-def aggregate_mean(shares: Sequence[tuple[float, Moments]]) -> Moments:
+def aggregate_mean(shares: Sequence[tuple[int, Moments]]) -> Moments:
     """The paper's aggregation: mu = sum_k w_k mu_k and var = sum_k w_k var_k, with weights that sum to 1.
 
     It has no term for the spread of the clients' means, so under label skew it understates the variance.
@@ -30,14 +30,14 @@ def aggregate_mean(shares: Sequence[tuple[float, Moments]]) -> Moments:
     Args:
         shares: (weight, moments) of each client; weights are examples and need not sum to 1.
     """
-    mean = WeightedMean()
+    mean, var = WeightedMean(), WeightedMean()
     for weight, x in shares:
-        mean.add({"mean": x.mean, "var": x.var}, weight)
-    result = mean.result()
-    return Moments(result["mean"], result["var"], sum(x.count for _, x in shares))
+        mean.add(x.mean, weight)
+        var.add(x.var, weight)
+    return Moments(mean.result(), var.result(), sum(x.count for _, x in shares))
 
 
-def aggregate_pooled(shares: Sequence[tuple[float, Moments]]) -> Moments:
+def aggregate_pooled(shares: Sequence[tuple[int, Moments]]) -> Moments:
     """The moments of all clients' values thrown together (law of total variance), unbiased.
 
     Exact for the first batch-norm layer. Deeper ones were measured behind each client's own batch statistics.
@@ -56,8 +56,8 @@ _AGGREGATES = {"mean": aggregate_mean, "pooled": aggregate_pooled}
 
 def with_statistics(weights: Weights, uploads: Iterable[Upload], aggregation: Aggregation) -> Weights:
     """`weights` with the clients' aggregated batch-norm statistics in place of their own."""
-    shares: dict[str, list[tuple[float, Moments]]] = {}
-    for upload in uploads:
+    shares: dict[str, list[tuple[int, Moments]]] = {}
+    for upload in sorted(uploads, key=lambda upload: upload.client):
         (answer,) = upload.answers
         assert isinstance(answer, Statistics)
         for name, moments in answer.layers.items():
@@ -72,11 +72,8 @@ def with_statistics(weights: Weights, uploads: Iterable[Upload], aggregation: Ag
 
 def candidate_loss(answers: Iterable[Loss]) -> float:
     """sum_k L_k / sum_k n_k: the loss of a mean development example of the federation."""
-    total, examples = 0.0, 0
-    for answer in answers:
-        total += answer.total
-        examples += answer.examples
-    return total / examples
+    answers = list(answers)
+    return math.fsum(answer.total for answer in answers) / sum(answer.examples for answer in answers)
 
 
 def best(losses: Sequence[float]) -> int:
@@ -85,7 +82,7 @@ def best(losses: Sequence[float]) -> int:
 
 
 def adapt(
-    pretrained: Weights, mask: Mask, fleet: Fleet, aggregation: Aggregation, development: float
+    pretrained: Weights, mask: Mask, fleet: Federation, aggregation: Aggregation, development: float
 ) -> tuple[Weights, float]:
     """Measures one candidate on every client.
 

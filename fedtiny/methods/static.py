@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from fedtiny.methods.base import Density, Method, ServerState
-from fedtiny.payload.fleet import Fleet
+from fedtiny.payload.fleet import Federation
 from fedtiny.sparse.allocate import Allocation, Uniform
 from fedtiny.sparse.network import Network
 from fedtiny.sparse.select import keep_top
@@ -35,7 +35,7 @@ class Static(Method):
     def target(self) -> float:
         return self.density
 
-    def begin(self, network: Network, fleet: Fleet, rng: np.random.Generator) -> ServerState:
+    def begin(self, network: Network, fleet: Federation, rng: np.random.Generator) -> ServerState:
         weights = dict(network.weights)
         counts = self.allocation.counts(network.prunable, self.density, rng)
         scores = {

@@ -1,4 +1,4 @@
-"""Messages as bytes: what a real server and a real client would put on the wire.
+"""Orders as bytes: what a real server would put on the wire. `upload` has the way back.
 
 Both sides know the network (names, shapes, which weights may be pruned), so tensors travel without names, in the
 network's own order. Two bits say whether there is a mask and whether it follows; one bit a tensor says whether that
@@ -14,7 +14,6 @@ nothing, and training settings travel only when they change. Floats are exact: d
 
 import json
 import struct
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,8 +21,9 @@ import torch
 from torch import Tensor
 
 from fedtiny.payload.bits import pack_mask, unpack_mask
-from fedtiny.payload.messages import Order, Upload
-from fedtiny.payload.probe import Answer, Probe
+from fedtiny.payload.messages import Order
+from fedtiny.payload.packing import Layout
+from fedtiny.payload.probe import Probe
 from fedtiny.payload.training import Training
 from fedtiny.sparse.mask import Mask
 from fedtiny.sparse.network import Weights
@@ -32,34 +32,12 @@ from fedtiny.value import Value
 __all__ = [
     "NOTHING",
     "Held",
-    "Layout",
     "decode_order",
-    "decode_upload",
     "encode_order",
-    "encode_upload",
     "held_after",
 ]
 
 _ORDER = struct.Struct("<ifI")  # round, development share, bytes of the instructions that follow
-_UPLOAD = struct.Struct("<If?")  # examples, training loss, whether weights follow
-
-
-@dataclass(frozen=True, slots=True)
-class Layout:
-    """What both sides know of the network.
-
-    Attributes:
-        shapes: Name -> shape of every parameter and floating-point buffer, in the network's order.
-        prunable: Names of the weights that a mask may cover.
-    """
-
-    shapes: Mapping[str, torch.Size]
-    prunable: frozenset[str]
-
-    @property
-    def sizes(self) -> dict[str, int]:
-        """Name -> number of entries."""
-        return {name: shape.numel() for name, shape in self.shapes.items()}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -123,29 +101,6 @@ def decode_order(buffer: bytes, layout: Layout, held: Held) -> Order:
     weights, mask, _ = _decode_weights(memoryview(buffer)[start:], layout, held)
     training = (small_print.training or held.training) if small_print.trains else None
     return Order(round, weights, mask, training, small_print.probes, development)
-
-
-def encode_upload(upload: Upload, mask: Mask | None, layout: Layout) -> bytes:
-    """The bytes of an upload; the server knows the mask, since it sent it."""
-    head = _UPLOAD.pack(upload.examples, upload.loss, upload.weights is not None)
-    body = b"" if upload.weights is None else _encode_weights(upload.weights, mask, Held({}, mask, None))
-    return head + body + b"".join(answer.encode(layout.sizes) for answer in upload.answers)
-
-
-def decode_upload(buffer: bytes, order: Order, layout: Layout, client: int, seconds: float) -> Upload:
-    """The upload that `encode_upload` wrote in answer to `order`."""
-    examples, loss, trained = _UPLOAD.unpack_from(buffer)
-    rest, weights = memoryview(buffer)[_UPLOAD.size :], None
-    if trained:
-        weights, _, taken = _decode_weights(rest, layout, Held({}, order.mask, None))
-        rest = rest[taken:]
-    answers: list[Answer] = []
-    for probe in order.probes:
-        answer, taken = probe.decode(rest, layout.sizes)
-        answers.append(answer)
-        rest = rest[taken:]
-    assert not rest, f"{len(rest)} bytes were left of an upload"
-    return Upload(client, examples, loss, weights, tuple(answers), len(buffer), seconds)
 
 
 def _encode_weights(weights: Weights, mask: Mask | None, held: Held) -> bytes:

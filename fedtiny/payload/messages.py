@@ -1,16 +1,30 @@
-"""The two messages: what the server asks of a client, and what the client sends back."""
+"""The messages: what the server asks of a client, what crosses back, and what the server reads in it."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
+from torch import Tensor
+
+from fedtiny.payload.packing import Packing
 from fedtiny.payload.probe import Answer, Probe
 from fedtiny.payload.training import Training
 from fedtiny.sparse.mask import Mask
 from fedtiny.sparse.network import Weights
 
-__all__ = ["SERVER", "Order", "Upload"]
+__all__ = ["SERVER", "Order", "Reply", "Upload", "name_of", "when"]
 
 SERVER = -1
 """The server itself, playing a client on its public examples: nothing it does crosses the network."""
+
+
+def name_of(client: int) -> str:
+    """How messages to people call a client."""
+    return "the server" if client == SERVER else f"client {client}"
+
+
+def when(round: int) -> str:
+    """How messages to people call a round: they count from 1."""
+    return "before the first round" if round < 0 else f"in round {round + 1}"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -34,6 +48,30 @@ class Order:
     development: float = 1.0
 
 
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What came back of one client: the bytes of an upload, not yet read, or why there are none.
+
+    Attributes:
+        client: Id in [0, clients), or `SERVER`.
+        buffer: The encoded upload; None if the client failed.
+        spent: Seconds of the client's work by kind: `load`, `train`, `pack`.
+        failure: Why it failed, in a line.
+        traceback: Where, if it raised.
+    """
+
+    client: int
+    buffer: bytes | None
+    spent: Mapping[str, float] = field(default_factory=dict)
+    failure: str = ""
+    traceback: str = ""
+
+    @property
+    def seconds(self) -> float:
+        """Wall-clock time of the client's work."""
+        return sum(self.spent.values())
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Upload:
     """What one client sends back.
@@ -42,16 +80,21 @@ class Upload:
         client: Id in [0, clients).
         examples: Local training examples: the client's share in a weighted mean.
         loss: Mean training loss of the last local epoch; NaN without training.
-        weights: As in `Order`, after training; None without training.
+        values: (packing.size,) float32, the trained weights packed; None without training.
+        packing: How they are packed.
         answers: One entry for each probe of the order, in its order.
         sent_bytes: Encoded size of this message, measured and not estimated.
-        seconds: Wall-clock time of the local work.
     """
 
     client: int
     examples: int
     loss: float
-    weights: Weights | None
+    values: Tensor | None
+    packing: Packing
     answers: tuple[Answer, ...] = ()
     sent_bytes: int = 0
-    seconds: float = 0.0
+
+    @property
+    def weights(self) -> Weights | None:
+        """The trained weights by name, pruned ones exactly 0; None without training."""
+        return None if self.values is None else self.packing.unpack(self.values)

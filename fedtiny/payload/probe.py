@@ -31,11 +31,18 @@ __all__ = [
 Sizes = Mapping[str, int]
 """Parameter or buffer name -> its number of entries: what both sides know of the network."""
 
+Places = Mapping[str, Tensor]
+"""Masked parameter -> flat indices of its kept weights, ascending."""
+
 
 class BatchNormStatistics(Value):
     """Asks for the batch-norm statistics of the local development data, counted from zero. No training."""
 
     kind: Literal["batch_norm_statistics"] = "batch_norm_statistics"
+
+    def answer_bytes(self, sizes: Sizes) -> int:
+        """Bytes of the answer."""
+        return sum(4 + 8 * size for name, size in sizes.items() if name.endswith(".running_mean"))
 
     def decode(self, buffer: memoryview, sizes: Sizes) -> "tuple[Statistics, int]":
         """Reads the answer at the start of `buffer`; returns it and the bytes it took."""
@@ -56,6 +63,10 @@ class LocalLoss(Value):
 
     kind: Literal["local_loss"] = "local_loss"
 
+    def answer_bytes(self, sizes: Sizes) -> int:
+        """Bytes of the answer."""
+        return 8
+
     def decode(self, buffer: memoryview, sizes: Sizes) -> "tuple[Loss, int]":
         """Reads the answer at the start of `buffer`; returns it and the bytes it took."""
         total, examples = struct.unpack_from("<fI", buffer, 0)
@@ -72,6 +83,10 @@ class TopGradients(Value):
     kind: Literal["top_gradients"] = "top_gradients"
     count: dict[str, Annotated[int, Field(ge=0)]]
     """Parameter name -> gradients to return, at most the number of pruned weights."""
+
+    def answer_bytes(self, sizes: Sizes) -> int:
+        """Bytes of the answer."""
+        return sum((count * index_bits(sizes[name]) + 7) // 8 + 4 * count for name, count in self.count.items())
 
     def decode(self, buffer: memoryview, sizes: Sizes) -> "tuple[Gradients, int]":
         """Reads the answer at the start of `buffer`; returns it and the bytes it took."""
@@ -112,6 +127,12 @@ class Statistics:
         layers = (self.layers[name.removesuffix(".running_mean")] for name in sizes if name.endswith(".running_mean"))
         return b"".join(struct.pack("<I", x.count) + x.mean.numpy().tobytes() + x.var.numpy().tobytes() for x in layers)
 
+    def check(self, sizes: Sizes, places: Places) -> None:
+        """Raises a ValueError that says what no honest client could have measured."""
+        for name, x in self.layers.items():
+            if x.count < 1 or not x.mean.isfinite().all() or not x.var.isfinite().all() or (x.var < 0).any():
+                raise ValueError(f"statistics of {name} must be finite, with no variance below 0, of some values")
+
 
 @dataclass(frozen=True, slots=True)
 class Loss:
@@ -123,6 +144,11 @@ class Loss:
     def encode(self, sizes: Sizes) -> bytes:
         """The bytes on the wire: 8."""
         return struct.pack("<fI", self.total, self.examples)
+
+    def check(self, sizes: Sizes, places: Places) -> None:
+        """Raises a ValueError that says what no honest client could have measured. NaN is: of a hopeless candidate."""
+        if self.total < 0 or self.examples < 1:
+            raise ValueError(f"the loss of some examples must be at least 0, got {self.total} of {self.examples}")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -137,6 +163,16 @@ class Gradients:
             pack_bits(indices.numpy(), index_bits(sizes[name])) + values.numpy().tobytes()
             for name, (indices, values) in self.layers.items()
         )
+
+    def check(self, sizes: Sizes, places: Places) -> None:
+        """Raises a ValueError that says what no honest client could have measured."""
+        for name, (indices, values) in self.layers.items():
+            if not values.isfinite().all():
+                raise ValueError(f"gradients of {name} are not finite: it diverged")
+            if len(indices) and (int(indices[-1]) >= sizes[name] or (indices.diff() <= 0).any()):
+                raise ValueError(f"gradients of {name} must be of ascending places below {sizes[name]}")
+            if torch.isin(indices, places[name]).any():
+                raise ValueError(f"gradients of {name} must be of pruned places, got some of kept ones")
 
 
 Answer = Statistics | Loss | Gradients

@@ -1,9 +1,11 @@
 """The driver: one federated round after the other."""
 
+import math
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
+from fedtiny.methods.aggregation import AnyAggregation
 from fedtiny.methods.base import Method, ServerState
 from fedtiny.payload.messages import SERVER, Order, Upload
 from fedtiny.payload.probe import TopGradients
@@ -12,7 +14,7 @@ from fedtiny.server.cohort import cohort
 from fedtiny.server.evaluate import Evaluation, Examiner
 from fedtiny.server.fingerprint import fingerprint
 from fedtiny.server.ledger import Ledger
-from fedtiny.sparse.cost import Accounting, activation_bytes, memory_bytes, training_flops
+from fedtiny.sparse.cost import Accounting, activation_bytes, forward_flops, memory_bytes, training_flops
 from fedtiny.sparse.mask import Mask
 from fedtiny.sparse.network import Network, Weights
 from fedtiny.track.record import RoundRecord
@@ -33,6 +35,7 @@ class Plan:
         cohort: Clients a round; None is all of them.
         evaluate_every: Rounds from one evaluation to the next; the last round is always evaluated.
         seed: The run's seed.
+        aggregation: How trained weights are aggregated.
     """
 
     method: Method
@@ -41,6 +44,7 @@ class Plan:
     cohort: int | None
     evaluate_every: int
     seed: int
+    aggregation: AnyAggregation
 
 
 def pretrain(weights: Weights, ledger: Ledger, training: Training) -> Weights:
@@ -59,10 +63,13 @@ def rounds(
         clients = cohort(ledger.size, plan.cohort, plan.seed, r)
         order = plan.method.order(network, state, plan.training.at(r, plan.rounds))
         tally = _Tally(network, order)
-        state = plan.method.absorb(network, state, tally.watch(ledger.ask(order, clients)))
+        with ledger.watch.on("fold"):
+            uploads = tally.watch(ledger.ask(order, clients))
+            state = plan.method.absorb(network, state, uploads, plan.aggregation.fold())
         evaluated = (r + 1) % plan.evaluate_every == 0 or r + 1 == plan.rounds
-        examined = test.examine(state.weights, state.mask) if evaluated else None
-        checked = validation.examine(state.weights, state.mask) if evaluated else None
+        with ledger.watch.on("evaluate"):
+            examined = test.examine(state.weights, state.mask) if evaluated else None
+            checked = validation.examine(state.weights, state.mask) if evaluated else None
         traffic = ledger.take()
         yield (
             state,
@@ -70,7 +77,9 @@ def rounds(
                 round=r,
                 seconds=time.perf_counter() - start,
                 clients=tuple(clients),
-                train_loss=tally.loss / tally.examples,
+                dropped={str(client): reason for client, reason in sorted(traffic.dropped.items())},
+                refused=traffic.refused,
+                train_loss=tally.loss,
                 test_loss=examined.loss if examined else None,
                 test_accuracy=examined.accuracy if examined else None,
                 validation_loss=checked.loss if checked else None,
@@ -103,27 +112,37 @@ class _Tally:
             if isinstance(probe, TopGradients)
             for name, count in probe.count.items()
         }
-        self.loss, self.examples, self.dense_flops = 0.0, 0, 0.0
-        self.flops: dict[str, float] = dict.fromkeys(ACCOUNTINGS, 0.0)
+        # What an example costs, and what the step with dense gradients costs beyond that.
+        self._per_example = forward_flops(network, order.mask) * 3, forward_flops(network, None) * 3
+        self._extra = {x: training_flops(network, order.mask, 0, self._top, 1, x) for x in ACCOUNTINGS}
+        self._losses: list[float] = []
+        self._examples, self._most = 0, 0
         self.memory_bytes = memory_bytes(network, order.mask, self._training.momentum > 0, self._top)
         self.activation_bytes = activation_bytes(network, self._training.batch)
 
+    @property
+    def loss(self) -> float:
+        """Mean over clients, weighted by examples."""
+        return math.fsum(self._losses) / self._examples
+
+    @property
+    def flops(self) -> dict[str, float]:
+        """Of the busiest client, by accounting."""
+        kept, _ = self._per_example
+        trained, dense = self._most * self._training.epochs, min(self._most, self._training.batch)
+        return {accounting: kept * trained + extra * dense for accounting, extra in self._extra.items()}
+
+    @property
+    def dense_flops(self) -> float:
+        """What the busiest client would make of them without pruning."""
+        _, dense = self._per_example
+        return dense * self._most * self._training.epochs
+
     def watch(self, uploads: Iterable[Upload]) -> Iterator[Upload]:
         for upload in uploads:
-            self.loss += upload.loss * upload.examples
-            self.examples += upload.examples
-            trained = upload.examples * self._training.epochs
-            self.dense_flops = max(self.dense_flops, training_flops(self._network, None, trained))
-            for accounting in ACCOUNTINGS:
-                flops = training_flops(
-                    self._network,
-                    self._order.mask,
-                    examples=trained,
-                    dense=self._top,
-                    dense_examples=min(upload.examples, self._training.batch),
-                    accounting=accounting,
-                )
-                self.flops[accounting] = max(self.flops[accounting], flops)
+            self._losses.append(upload.loss * upload.examples)
+            self._examples += upload.examples
+            self._most = max(self._most, upload.examples)
             yield upload
 
 

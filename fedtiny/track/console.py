@@ -52,6 +52,9 @@ class Console(Sink):
     def resumed(self, records: Sequence[RoundRecord]) -> None:
         self._before = len(records)
 
+    def trouble(self, text: str) -> None:
+        Terminal(stderr=True, highlight=False).print(escape(text), soft_wrap=True)
+
     def round(self, record: RoundRecord) -> None:
         done = record.round + 1
         left = (time.monotonic() - self._began) / (done - self._before) * (self._rounds - done)
@@ -61,7 +64,8 @@ class Console(Sink):
         self._terminal.print(
             f"{f'{done}/{self._rounds}':>9} {record.train_loss:7.4f} {accuracy:>9} {100 * record.density:7.3f} % "
             f"{human_bytes(record.upload_bytes):>9} {human_bytes(record.download_bytes):>9} {eta:>7}"
-            + (f"  [cyan]moved {moved}[/cyan]" if moved else ""),
+            + (f"  [cyan]moved {moved}[/cyan]" if moved else "")
+            + (f"  [red]{len(record.dropped)} of {len(record.clients)} dropped[/red]" if record.dropped else ""),
             soft_wrap=True,
         )
         self._bar.update(self._task, completed=done, description=f"round {done}", eta=f"{eta} left")

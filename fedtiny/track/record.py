@@ -38,7 +38,9 @@ class RoundRecord:
     Attributes:
         round: 0-based.
         seconds: Wall-clock time of the round, evaluation included.
-        clients: Who took part.
+        clients: Who was asked.
+        dropped: Client -> why nothing of it was used: it failed more often than is allowed, or its upload was refused.
+        refused: How many of these did send something.
         train_loss: Mean over clients, weighted by examples, of the last local epoch's loss.
         test_loss: Mean cross-entropy on the test set, in nats; None if this round was not evaluated.
         test_accuracy: Share correct on the test set, in [0, 1]; None likewise.
@@ -60,6 +62,8 @@ class RoundRecord:
     round: int
     seconds: float
     clients: tuple[int, ...]
+    dropped: Mapping[str, str]
+    refused: int
     train_loss: float
     test_loss: float | None
     test_accuracy: float | None

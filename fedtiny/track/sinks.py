@@ -24,6 +24,9 @@ class Sink:
     def resumed(self, records: Sequence[RoundRecord]) -> None:
         """These rounds were made before; none in a run that was not broken off."""
 
+    def trouble(self, text: str) -> None:
+        """The first client has failed: who, when and why, then the traceback if there is one."""
+
     def round(self, record: RoundRecord) -> None:
         """A round is over."""
 

@@ -1,15 +1,15 @@
 """Both fleets, and any number of actors, to the bit; and what happens when a client fails."""
 
 import os
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
-import torch
 
 from fedtiny.client.world import World
 from fedtiny.fleets import Inline, RayActors
-from fedtiny.payload.fleet import ClientFailed
+from fedtiny.payload.fleet import Fleet
 from fedtiny.payload.messages import Order
 from fedtiny.payload.probe import TopGradients
 from fedtiny.payload.training import Training
@@ -28,17 +28,17 @@ def order_for(network: Network) -> Order:
     return Order(2, weights, mask, Training(epochs=2, batch=16), (probe,))
 
 
+def answers(fleet: Fleet, order: Order, clients: Sequence[int]) -> dict[int, bytes | None]:
+    return {reply.client: reply.buffer for reply in fleet.send(order, clients)}
+
+
 @pytest.mark.ray
 @pytest.mark.parametrize(("actors", "engine"), [(1, SPARSE), (2, SPARSE), (3, DENSE)])
 def test_ray_actors_give_the_bits_of_the_inline_fleet(network: Network, world: World, actors: int) -> None:
     order = order_for(network)
     with Inline().open(world, 3, 3) as inline, RayActors(actors=actors).open(world, 3, 3) as fleet:
         assert fleet.size == 3
-        for a, b in zip(inline.ask(order, range(3)), fleet.ask(order, range(3)), strict=True):
-            assert (a.client, a.examples, a.loss, a.sent_bytes) == (b.client, b.examples, b.loss, b.sent_bytes)
-            assert a.weights is not None
-            assert b.weights is not None
-            assert all(torch.equal(x, b.weights[name]) for name, x in a.weights.items())
+        assert answers(inline, order, range(3)) == answers(fleet, order, range(3))
 
 
 def listening_addresses() -> set[str]:
@@ -58,7 +58,7 @@ def listening_addresses() -> set[str]:
 def test_a_local_ray_opens_no_port_beyond_loopback(network: Network, world: World) -> None:
     before = listening_addresses()
     with RayActors(actors=1).open(world, 3, 3) as fleet:
-        list(fleet.ask(order_for(network), [0]))
+        list(fleet.send(order_for(network), [0]))
         opened = {address.rpartition(":")[0] for address in listening_addresses() - before}
     assert opened
     loopback = {"0100007F", "0000000000000000FFFF00000100007F", "00000000000000000000000001000000"}
@@ -67,15 +67,17 @@ def test_a_local_ray_opens_no_port_beyond_loopback(network: Network, world: Worl
 
 @pytest.mark.parametrize("engine", [SPARSE])
 @pytest.mark.parametrize("fleet", [Inline(), pytest.param(RayActors(actors=2), marks=pytest.mark.ray)])
-def test_a_client_that_raises_is_named_with_its_round_and_cause(
+def test_a_client_that_raises_is_tried_again_and_named_with_its_cause(
     network: Network, world: World, fleet: Inline | RayActors
 ) -> None:
     labels = world.labels.copy()
     labels[world.shares[1]] = 99  # no such class
     broken = replace(world, labels=labels)
     with fleet.open(broken, 3, 3) as opened:
-        with pytest.raises(ClientFailed, match=r"client 1 failed in round 2: IndexError: Target 99 is out of bounds"):
-            list(opened.ask(order_for(network), range(3)))
-        # The others still can be asked.
-        (upload,) = opened.ask(order_for(network), [2])
-        assert upload.client == 2
+        replies = {reply.client: reply for reply in opened.send(order_for(network), range(3))}
+        assert replies[1].buffer is None
+        assert replies[1].failure == "raised IndexError: Target 99 is out of bounds. (tried 2 times)"
+        assert "cross_entropy" in replies[1].traceback
+        assert replies[0].buffer is not None
+        # The others still can be asked, and come to the same.
+        assert answers(opened, order_for(network), [2]) == {2: replies[2].buffer}

@@ -8,14 +8,15 @@ import torch
 
 from fedtiny.client.client import Client
 from fedtiny.client.world import World
-from fedtiny.fleets.inline import InlineFleet
 from fedtiny.methods import Dense, FedTiny, Static
+from fedtiny.methods.aggregation import Mean
 from fedtiny.methods.base import ServerState
 from fedtiny.payload.messages import Order
 from fedtiny.payload.probe import TopGradients
 from fedtiny.payload.training import Training
 from fedtiny.sparse.allocate import Erk, Noisy, Uniform
 from fedtiny.sparse.network import Network
+from tests.conftest import federation
 
 TRAINING = Training(epochs=1, batch=16)
 
@@ -52,7 +53,7 @@ def test_candidates_are_magnitude_masks_of_one_network_at_most_as_dense_as_asked
 
 def test_begin_keeps_the_candidate_of_least_loss(network: Network, world: World) -> None:
     method = FedTiny(density=0.05, candidates=4, development=1.0)
-    state = method.begin(network, InlineFleet(world, 3), rng())
+    state = method.begin(network, federation(world, network, 3), rng())
     losses = state.memory["candidate_losses"].tolist()
     assert len(losses) == 4
     assert state.mask is not None
@@ -64,16 +65,16 @@ def test_begin_keeps_the_candidate_of_least_loss(network: Network, world: World)
 
 
 def test_one_candidate_is_still_measured_on_the_clients(network: Network, world: World) -> None:
-    state = FedTiny(density=0.05, candidates=1).begin(network, InlineFleet(world, 3), rng())
+    state = FedTiny(density=0.05, candidates=1).begin(network, federation(world, network, 3), rng())
     assert not state.weights["stem.1.running_mean"].equal(network.weights["stem.1.running_mean"])
 
 
 def federate(method: FedTiny | Static | Dense, network: Network, world: World, rounds: int) -> list[ServerState]:
-    fleet = InlineFleet(world, 3)
+    fleet = federation(world, network, 3)
     states = [method.begin(network, fleet, rng())]
     for _ in range(rounds):
         order = method.order(network, states[-1], TRAINING)
-        states.append(method.absorb(network, states[-1], fleet.ask(order, range(3))))
+        states.append(method.absorb(network, states[-1], fleet.ask(order, range(3)), Mean().fold()))
     return states
 
 
@@ -135,17 +136,17 @@ def test_static_keeps_its_first_mask(
     assert states[0].mask is not None
     assert states[0].mask.kept <= 0.1 * states[0].mask.size
     assert states[2].mask is states[0].mask
-    magnitude = Static(density=0.1, allocation=allocation).begin(network, InlineFleet(world, 3), rng()).mask
+    magnitude = Static(density=0.1, allocation=allocation).begin(network, federation(world, network, 3), rng()).mask
     assert states[0].mask.equals(magnitude) == (score == "magnitude")
 
 
 def test_dense_with_one_client_is_central_training(network: Network, world: World) -> None:
-    fleet, method = InlineFleet(world, 1), Dense()
+    fleet, method = federation(world, network, 1), Dense()
     state = method.begin(network, fleet, rng())
     client, weights = Client(world), network.weights
     for r in range(3):
         order = method.order(network, state, TRAINING)
-        state = method.absorb(network, state, fleet.ask(order, [0]))
+        state = method.absorb(network, state, fleet.ask(order, [0]), Mean().fold())
         central = client.carry_out(Order(r, weights, None, TRAINING), 0).weights
         assert central is not None
         weights = central

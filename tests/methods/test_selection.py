@@ -8,7 +8,6 @@ from torch import tensor
 
 from fedtiny.client.world import World
 from fedtiny.data.loaders import scaled
-from fedtiny.fleets.inline import InlineFleet
 from fedtiny.methods.selection import (
     adapt,
     aggregate_mean,
@@ -19,6 +18,7 @@ from fedtiny.methods.selection import (
 from fedtiny.payload.probe import Loss, Moments
 from fedtiny.sparse.network import Network
 from tests.client.test_keep_mask import magnitude_mask
+from tests.conftest import federation
 
 # Client 0 saw 0 and 2 (mean 1, unbiased variance 2); client 1 saw 4, 4, 7 (mean 5, variance 3).
 SHARES = [(1.0, Moments(tensor([1.0]), tensor([2.0]), 2)), (3.0, Moments(tensor([5.0]), tensor([3.0]), 3))]
@@ -69,7 +69,7 @@ def test_the_least_loss_wins_and_nan_comes_last(losses: list[float], chosen: int
 @pytest.mark.parametrize("clients", [1, 3])
 def test_the_first_layers_pooled_statistics_are_those_of_all_data(network: Network, world: World, clients: int) -> None:
     """A real round trip: every client measures, the wire carries, the server pools."""
-    fleet = InlineFleet(world, clients)
+    fleet = federation(world, network, clients)
     pretrained = network.weights
     adapted, loss = adapt(pretrained, magnitude_mask(network, 0.1), fleet, "pooled", 1.0)
     images = torch.cat([scaled(world.images[world.shares[c]], world.data) for c in range(clients)])
@@ -85,7 +85,7 @@ def test_adapting_leaves_the_pretrained_weights_alone(network: Network, world: W
     pretrained = network.weights
     before = {name: x.clone() for name, x in pretrained.items()}
     mask = magnitude_mask(network, 0.1)
-    adapted, _ = adapt(pretrained, mask, InlineFleet(world, 3), "mean", 1.0)
+    adapted, _ = adapt(pretrained, mask, federation(world, network, 3), "mean", 1.0)
     assert all(x.equal(before[name]) for name, x in pretrained.items())
     assert all(not adapted[name][~keep].any() for name, keep in mask.keep.items())
     # Only statistics differ from the masked weights: nothing was trained.

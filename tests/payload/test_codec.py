@@ -8,14 +8,12 @@ from fedtiny.payload.bits import index_bits, pack_bits, pack_mask, unpack_bits, 
 from fedtiny.payload.codec import (
     NOTHING,
     Held,
-    Layout,
     decode_order,
-    decode_upload,
     encode_order,
-    encode_upload,
     held_after,
 )
 from fedtiny.payload.messages import Order, Upload
+from fedtiny.payload.packing import Layout, Packing
 from fedtiny.payload.probe import (
     BatchNormStatistics,
     Gradients,
@@ -26,6 +24,7 @@ from fedtiny.payload.probe import (
     TopGradients,
 )
 from fedtiny.payload.training import Training
+from fedtiny.payload.upload import decode_upload, encode_upload, upload_bytes
 from fedtiny.sparse.mask import Mask
 from fedtiny.sparse.network import Network, Weights
 
@@ -120,22 +119,24 @@ def test_uploads_survive_the_wire(density: float, seed: int) -> None:
     mask = random_mask(network, density, seed)
     layer = "stages.1.0.conv1.weight"
     top = Gradients({layer: (torch.tensor([1, 5, 70]), torch.tensor([0.5, -1.0, 2.0]))})
-    upload = Upload(3, 40, 1.25, masked(network, mask), (top,))
-    order = Order(0, upload.weights or {}, mask, Training(), (TopGradients(count={layer: 3}),))
-    buffer = encode_upload(upload, mask, layout)
-    back = decode_upload(buffer, order, layout, 3, 0.5)
+    mask.keep[layer].view(-1)[[1, 5, 70]] = False  # gradients are of pruned places
+    packing = Packing.of(layout, mask)
+    weights = masked(network, mask)
+    upload = Upload(3, 40, 1.25, packing.pack(weights), packing, (top,))
+    order = Order(0, weights, mask, Training(), (TopGradients(count={layer: 3}),))
+    buffer = encode_upload(upload)
+    back = decode_upload(buffer, order, packing, 3, 40)
     assert (back.client, back.examples, back.loss, back.sent_bytes) == (3, 40, 1.25, len(buffer))
-    assert upload.weights is not None
     assert back.weights is not None
-    assert all(x.equal(back.weights[name]) for name, x in upload.weights.items())
+    assert all(x.equal(back.weights[name]) for name, x in weights.items())
     (answer,) = back.answers
     assert isinstance(answer, Gradients)
     assert all(x.equal(y) for x, y in zip(answer.layers[layer], top.layers[layer], strict=True))
     # Nothing but kept values, dense tensors, and the top-k pairs; the mask is known and costs nothing.
     rest = sum(4 * x.numel() for name, x in network.weights.items() if name not in network.prunable)
     size = layout.sizes[layer]
-    bound = 9 + 1 + (len(layout.shapes) + 7) // 8 + 4 * mask.kept + rest + (3 * index_bits(size) + 7) // 8 + 3 * 4
-    assert len(buffer) == bound
+    pairs = (3 * index_bits(size) + 7) // 8 + 3 * 4
+    assert len(buffer) == upload_bytes(order, packing) == 12 + 4 * mask.kept + rest + pairs
 
 
 def test_statistics_and_losses_survive_the_wire(network: Network, layout: Layout) -> None:
@@ -147,10 +148,11 @@ def test_statistics_and_losses_survive_the_wire(network: Network, layout: Layout
     order = Order(-1, network.weights, None, None, (BatchNormStatistics(), LocalLoss()))
     # A client may have met its layers in another order.
     answer = Statistics({name: layers[name] for name in reversed(list(layers))})
-    upload = Upload(0, 7, float("nan"), None, (answer, Loss(2.5, 7)))
-    buffer = encode_upload(upload, None, layout)
-    assert len(buffer) == 9 + sum(4 + 8 * len(x.mean) for x in layers.values()) + 8
-    statistics, loss = decode_upload(buffer, order, layout, 0, 0.0).answers
+    packing = Packing.of(layout, None)
+    upload = Upload(0, 7, float("nan"), None, packing, (answer, Loss(2.5, 7)))
+    buffer = encode_upload(upload)
+    assert len(buffer) == upload_bytes(order, packing) == 12 + sum(4 + 8 * len(x.mean) for x in layers.values()) + 8
+    statistics, loss = decode_upload(buffer, order, packing, 0, 7).answers
     assert loss == Loss(2.5, 7)
     assert isinstance(statistics, Statistics)
     assert list(statistics.layers) == list(layers)

@@ -75,7 +75,7 @@ def lasting(folder: Path) -> tuple[dict[str, object], list[dict[str, object]]]:
     summary = json.loads((folder / "summary.json").read_text())
     records = [json.loads(line) for line in (folder / "rounds.jsonl").read_text().splitlines()]
     for told in (summary, *records):
-        for key in [key for key in told if key.startswith("seconds")]:
+        for key in [key for key in told if key.startswith(("seconds", "time"))]:
             del told[key]
     return summary, records
 

@@ -1,5 +1,4 @@
 import json
-from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -9,15 +8,14 @@ import torch
 from fedtiny.client.world import World
 from fedtiny.data.datasets import Synthetic
 from fedtiny.data.examples import Examples
-from fedtiny.fleets.inline import InlineFleet
-from fedtiny.payload.codec import NOTHING, Layout, encode_order, held_after
-from fedtiny.payload.messages import SERVER, Order, Upload
+from fedtiny.payload.codec import NOTHING, encode_order, held_after
+from fedtiny.payload.messages import SERVER, Order
+from fedtiny.payload.packing import Layout
 from fedtiny.payload.probe import LocalLoss
 from fedtiny.payload.training import Training
 from fedtiny.server.cohort import cohort
 from fedtiny.server.evaluate import Examiner
 from fedtiny.server.fingerprint import fingerprint
-from fedtiny.server.ledger import Ledger
 from fedtiny.server.loop import density_all, pretrain
 from fedtiny.sparse.cost import forward_flops
 from fedtiny.sparse.engine.choose import Engine
@@ -25,7 +23,7 @@ from fedtiny.sparse.engine.resident import Resident
 from fedtiny.sparse.network import Network
 from fedtiny.track.results import number
 from tests.client.test_keep_mask import magnitude_mask
-from tests.conftest import Runner
+from tests.conftest import Runner, federation
 
 
 def test_a_cohort_is_drawn_anew_each_round_and_is_the_same_for_the_same_seed() -> None:
@@ -38,7 +36,7 @@ def test_a_cohort_is_drawn_anew_each_round_and_is_the_same_for_the_same_seed() -
 
 
 def test_the_ledger_counts_what_each_client_would_be_sent(network: Network, layout: Layout, world: World) -> None:
-    ledger = Ledger(InlineFleet(world, 3), layout, network)
+    ledger = federation(world, network)
     mask = magnitude_mask(network, 0.1)
     weights = dict(network.weights)
     mask.apply_(weights)
@@ -56,7 +54,7 @@ def test_the_ledger_counts_what_each_client_would_be_sent(network: Network, layo
 
 
 def test_what_the_server_asks_of_itself_crosses_no_network(network: Network, layout: Layout, world: World) -> None:
-    ledger = Ledger(InlineFleet(world, 3), layout, network)
+    ledger = federation(world, network)
     trained = pretrain(network.weights, ledger, Training(epochs=1, batch=8))
     assert not trained["stem.0.weight"].equal(network.weights["stem.0.weight"])
     traffic = ledger.take()
@@ -65,7 +63,7 @@ def test_what_the_server_asks_of_itself_crosses_no_network(network: Network, lay
 
 
 def test_the_ledger_counts_the_flops_of_measuring(network: Network, layout: Layout, world: World) -> None:
-    ledger = Ledger(InlineFleet(world, 3), layout, network)
+    ledger = federation(world, network)
     order = Order(-1, network.weights, None, None, (LocalLoss(),), 0.5)
     list(ledger.ask(order, range(3)))
     assert ledger.take().measuring_flops_max == forward_flops(network, None) * 0.5 * 40
@@ -128,32 +126,9 @@ def test_pretraining_sees_public_examples_only(network: Network, layout: Layout,
             for client in range(3):
                 images[world.shares[client]] = 0
         other = replace(world, images=images)
-        ledger = Ledger(InlineFleet(other, 3), layout, network)
+        ledger = federation(other, network)
         results.append(pretrain(network.weights, ledger, Training(epochs=2, batch=8)))
     assert all(x.equal(results[1][name]) for name, x in results[0].items())
-
-
-class Backwards:
-    """A fleet whose clients finish in any order still yields in the order asked: here the law is the caller's."""
-
-    def __init__(self, fleet: InlineFleet) -> None:
-        self.fleet, self.size = fleet, fleet.size
-
-    def ask(self, order: Order, clients: Sequence[int]) -> Iterator[Upload]:
-        done = {client: next(self.fleet.ask(order, [client])) for client in reversed(clients)}
-        for client in clients:
-            yield done[client]
-
-
-def test_the_order_of_finishing_changes_nothing(network: Network, layout: Layout, world: World) -> None:
-    order = Order(0, network.weights, None, Training(epochs=1, batch=16))
-    forward = Ledger(InlineFleet(world, 3), layout, network)
-    backward = Ledger(Backwards(InlineFleet(world, 3)), layout, network)
-    for a, b in zip(forward.ask(order, range(3)), backward.ask(order, range(3)), strict=True):
-        assert (a.client, a.loss) == (b.client, b.loss)
-        assert a.weights is not None
-        assert b.weights is not None
-        assert all(x.equal(b.weights[name]) for name, x in a.weights.items())
 
 
 def test_records_add_up_to_the_summary(make_run: Runner) -> None:

@@ -1,0 +1,92 @@
+"""Uploads as bytes: what a real client would put on the wire, and how much of it a server believes.
+
+An upload has nothing to say but numbers: how many examples, the training loss, how many weights; the weights, packed
+under the mask that both sides know, float32; then the answers to probes. Its length is known before it is sent.
+"""
+
+import math
+import struct
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from fedtiny.payload.messages import Order, Upload
+from fedtiny.payload.packing import Packing
+from fedtiny.payload.probe import Answer
+
+__all__ = ["LARGEST", "decode_upload", "encode_upload", "upload_bytes"]
+
+_HEAD = struct.Struct("<IfI")  # examples, training loss, weights that follow
+
+LARGEST = 1e6
+"""Weights beyond it are refused: no training that goes well has them, and exact sums need a bound."""
+
+
+def encode_upload(upload: Upload) -> bytes:
+    """The bytes of an upload; the server knows the mask, since it sent it."""
+    values = b"" if upload.values is None else upload.values.numpy().tobytes()
+    sizes = upload.packing.layout.sizes
+    head = _HEAD.pack(upload.examples, upload.loss, len(values) // 4)
+    return head + values + b"".join(answer.encode(sizes) for answer in upload.answers)
+
+
+def upload_bytes(order: Order, packing: Packing) -> int:
+    """Bytes of any upload that answers `order`."""
+    values = 0 if order.training is None else 4 * packing.size
+    return _HEAD.size + values + sum(probe.answer_bytes(packing.layout.sizes) for probe in order.probes)
+
+
+def decode_upload(buffer: bytes, order: Order, packing: Packing, client: int, examples_most: int) -> Upload:
+    """The upload that `encode_upload` wrote in answer to `order`. Nothing in it is taken on trust.
+
+    Args:
+        buffer: What came.
+        order: What was asked.
+        packing: Of the network under the order's mask.
+        client: Who sent it.
+        examples_most: More training examples than this no client can have.
+
+    Raises:
+        ValueError: It is not what an honest client could have sent; says why.
+    """
+    if len(buffer) < _HEAD.size:
+        raise ValueError(f"must be at least {_HEAD.size} bytes, got {len(buffer)}")
+    examples, loss, count = _HEAD.unpack_from(buffer)
+    if not 1 <= examples <= examples_most:
+        raise ValueError(f"examples must be from 1 to {examples_most}, got {examples}")
+    trained = order.training is not None
+    asked = packing.size if trained else 0
+    if count != asked:
+        whole = sum(packing.layout.sizes.values())
+        what = "values at pruned places" if trained and asked < count == whole else "weights of other names or shapes"
+        raise ValueError(f"{what}: must send {asked} numbers, got {count}")
+    if len(buffer) != (length := upload_bytes(order, packing)):
+        raise ValueError(f"must be {length} bytes, got {len(buffer)}")
+    values = torch.from_numpy(np.frombuffer(buffer, np.float32, count, _HEAD.size).copy()) if trained else None
+    if values is not None:
+        _check_values(values, packing)
+        if not math.isfinite(loss):
+            raise ValueError(f"the training loss is not finite, got {loss}: it diverged")
+    rest = memoryview(buffer)[_HEAD.size + 4 * count :]
+    answers: list[Answer] = []
+    for probe in order.probes:
+        answer, taken = probe.decode(rest, packing.layout.sizes)
+        answer.check(packing.layout.sizes, packing.places)
+        answers.append(answer)
+        rest = rest[taken:]
+    return Upload(client, examples, loss, values, packing, tuple(answers), len(buffer))
+
+
+def _check_values(values: Tensor, packing: Packing) -> None:
+    # Where all is well, which is nearly always, two passes: NaN fails the comparison too.
+    variances = [part for name, part in packing.parts(values).items() if name.endswith(".running_var")]
+    if float(values.abs().max()) <= LARGEST and not any((part < 0).any() for part in variances):
+        return
+    for name, part in packing.parts(values).items():
+        if not part.isfinite().all():
+            raise ValueError(f"{name} is not finite: it diverged")
+        if (part.abs() > LARGEST).any():
+            raise ValueError(f"{name} must lie within {LARGEST:g}, got {float(part.abs().max()):g}: it diverged")
+        if name.endswith(".running_var") and (part < 0).any():
+            raise ValueError(f"{name} must not be negative, got {float(part.min()):g}")
