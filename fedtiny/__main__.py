@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 from fedtiny.bench.subject import Subject
 
 if TYPE_CHECKING:
+    from fedtiny.config.load import ConfigError
+    from fedtiny.config.schema import RunConfig
     from fedtiny.prepare import Prepared
     from fedtiny.track.sinks import Sink
 
@@ -19,7 +21,6 @@ __all__ = ["main"]
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command; returns its exit code: 0 done, 1 failed on the way, 2 asked for something impossible."""
     from fedtiny.config.load import ConfigError
-    from fedtiny.payload.fleet import ClientFailed
 
     given = _parser().parse_args(arguments)
     presets = [Path(text) for text in given.words if "=" not in text or Path(text).is_file()]
@@ -28,24 +29,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if given.command == "methods":
             _methods()
         elif given.command == "resume":
-            _resume(given.folder)
+            return _resume(given.folder)
         elif given.command == "bench":
             _bench(given)
         elif given.command == "show":
             _show(presets, overrides)
         else:
-            _run(presets, overrides)
+            return _run(presets, overrides)
     except ConfigError as error:
-        for problem in error.problems:
-            print(f"config: {problem}", file=sys.stderr)
-        return 2
-    except ClientFailed as error:
-        print(error, file=sys.stderr)
-        return 1
+        return _refused(error)
     except KeyboardInterrupt as error:
         print(f"interrupted{error}", file=sys.stderr)
         return 130
     return 0
+
+
+def _refused(error: "ConfigError") -> int:
+    for problem in error.problems:
+        print(f"config: {problem}", file=sys.stderr)
+    return 2
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -76,11 +78,20 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _run(presets: Sequence[Path], overrides: Sequence[str]) -> None:
-    _make(*_checked(presets, overrides))
+def _run(presets: Sequence[Path], overrides: Sequence[str]) -> int:
+    from fedtiny.config.load import ConfigError
+    from fedtiny.prepare import prepare
+
+    config, folder = _checked(presets, overrides)
+    with config.fleet.booting():
+        try:
+            prepared = prepare(config, print)
+            return _make(prepared, _claimed(folder, config.name))
+        except ConfigError as error:  # told before the fleet is taken down again
+            return _refused(error)
 
 
-def _resume(folder: Path) -> None:
+def _resume(folder: Path) -> int:
     from fedtiny.config.load import ConfigError, load
     from fedtiny.prepare import prepare
 
@@ -90,10 +101,14 @@ def _resume(folder: Path) -> None:
         raise ConfigError([f"{folder}: this run is finished; its result is in summary.json"])
     if not (folder / "config.yaml").read_text(encoding="utf-8"):
         raise ConfigError([f"{folder}: this run was broken off before it began; make it anew with another out=DIR"])
-    _make(prepare(load([folder / "config.yaml"]), print), folder, resume=True)
+    config = load([folder / "config.yaml"])
+    with config.fleet.booting():
+        return _make(prepare(config, print), folder, resume=True)
 
 
-def _make(prepared: "Prepared", folder: Path, resume: bool = False) -> None:
+def _make(prepared: "Prepared", folder: Path, resume: bool = False) -> int:
+    """Makes the run; its exit code."""
+    from fedtiny.payload.fleet import ClientFailed
     from fedtiny.run import run
     from fedtiny.track.console import Console
 
@@ -106,14 +121,23 @@ def _make(prepared: "Prepared", folder: Path, resume: bool = False) -> None:
         settings = config.model_dump(mode="json")
         mode, project, group = config.tracking.wandb, config.tracking.project, config.tracking.group
         sinks.insert(0, Wandb(folder, config.name, settings, mode, project, group))
+    way_on = f"go on with: python -m fedtiny resume {folder}"
     try:
         run(prepared, folder, sinks, resume)
+    except ClientFailed as error:
+        print(f"{error}\n{way_on}", file=sys.stderr)
+        return 1
+    except OSError as error:
+        what = f"{error.strerror or error} ({error.filename or folder})"
+        print(f"the run stops, since it cannot write: {what}\nmake room, then {way_on}", file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
-        raise KeyboardInterrupt(f"; go on with: python -m fedtiny resume {folder}") from None
+        raise KeyboardInterrupt(f"; {way_on}") from None
+    return 0
 
 
-def _checked(presets: Sequence[Path], overrides: Sequence[str]) -> "tuple[Prepared, Path]":
-    """The prepared run and its new folder; whatever is wrong with either is told at once."""
+def _checked(presets: Sequence[Path], overrides: Sequence[str]) -> "tuple[RunConfig, Path | None]":
+    """The run and the folder asked for, if any; if anything is wrong with either, all of it is told at once."""
     from fedtiny.config.load import ConfigError, gather, validate
     from fedtiny.prepare import prepare
     from fedtiny.sparse.engine.choose import Engine
@@ -124,21 +148,20 @@ def _checked(presets: Sequence[Path], overrides: Sequence[str]) -> "tuple[Prepar
     if folder is not None and folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         what = "already holds a run" if (folder / "config.yaml").exists() else "is not an empty folder"
         problems.append(f"out: {folder} {what}; name another folder, or remove it")
-    config, prepared = None, None
+    config = None
     try:
         config = validate(gather(presets, [x for x in overrides if not x.startswith("out=")]))
     except ConfigError as error:
         problems += error.problems
         config = error.rest
-    try:
-        # With something wrong already, what is slow to measure can wait.
-        config = config.model_copy(update={"engine": Engine(name="dense")}) if config and problems else config
-        prepared = prepare(config, print) if config else None
-    except ConfigError as error:
-        problems += error.problems
-    if problems or prepared is None:
+    if problems and config is not None:
+        try:  # With something wrong already, what is slow to measure can wait.
+            prepare(config.model_copy(update={"engine": Engine(name="dense")}), lambda text: None)
+        except ConfigError as error:
+            problems += error.problems
+    if problems or config is None:
         raise ConfigError(problems)
-    return prepared, _claimed(folder, prepared.config.name)
+    return config, folder
 
 
 def _claimed(folder: Path | None, name: str) -> Path:

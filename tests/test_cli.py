@@ -181,7 +181,11 @@ def test_a_client_that_fails_ends_the_run_with_exit_code_1(
     monkeypatch.setattr(Synthetic, "load", mislabelled)
     monkeypatch.setattr("numpy.bincount", lambda *_, **__: [0, 0, 0, 0])
     assert main(["run", str(SMOKE), f"out={tmp_path / 'out'}", "split.public=23"]) == 1
-    assert "failed in round" in capsys.readouterr().err
+    told = lines(capsys.readouterr().err)
+    assert told[0].startswith("the server raised IndexError: Target 99 is out of bounds. (tried 2 times)")
+    assert told[1] == "Traceback (most recent call last):"
+    assert told[-2].startswith("0 of 1 answered before the first round, fewer than the quorum of 1: the server raised")
+    assert told[-1] == f"go on with: python -m fedtiny resume {tmp_path / 'out'}"
 
 
 @pytest.mark.parametrize("fleet", ["inline", pytest.param("ray", marks=pytest.mark.ray)])
@@ -241,17 +245,18 @@ def test_bench_tells_what_is_wrong(capsys: pytest.CaptureFixture[str]) -> None:
 @pytest.mark.parametrize(
     ("override", "told"),
     [
-        ("training.lr=1e30", "diverged in round"),
-        ("pretraining.lr=1e30", "the server diverged before the first round: "),
+        ("training.lr=1e30", "0 of 3 answered in round 1, fewer than the quorum of 2: client 0 was refused: "),
+        ("pretraining.lr=1e30", "0 of 1 answered before the first round, fewer than the quorum of 1: the server was "),
     ],
 )
-def test_a_run_that_diverges_ends_with_one_line(
+def test_a_run_that_diverges_ends_with_what_to_do(
     tmp_path: Path, override: str, told: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["run", str(SMOKE), override, f"out={tmp_path / 'run'}"]) == 1
-    (line,) = capsys.readouterr().err.splitlines()
-    assert told in line
-    assert line.endswith("is not finite; lower training.lr or pretraining.lr")
+    first, line, _ = capsys.readouterr().err.splitlines()
+    assert line.startswith(told)
+    for said in (first, line):
+        assert "it diverged; lower training.lr or pretraining.lr" in said
 
 
 def test_runs_that_start_in_the_same_second_get_folders_of_their_own(

@@ -4,14 +4,16 @@ The values here are light; each imports its machinery when it opens.
 """
 
 from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Annotated, Literal
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field
 
-from fedtiny.client.world import World
-from fedtiny.payload.fleet import Fleet
 from fedtiny.value import Value
+
+if TYPE_CHECKING:
+    from fedtiny.client.world import World
+    from fedtiny.payload.fleet import Fleet
 
 __all__ = ["AnyFleet", "Inline", "RayActors"]
 
@@ -26,8 +28,12 @@ class Inline(Value):
     retries: Retries = 1
     """Tries of a client that raises, beyond the first, with the same random stream."""
 
+    def booting(self) -> AbstractContextManager[None]:
+        """There is nothing to get ready."""
+        return nullcontext()
+
     @contextmanager
-    def open(self, world: World, clients: int, cohort: int) -> Iterator[Fleet]:
+    def open(self, world: "World", clients: int, cohort: int) -> "Iterator[Fleet]":
         """A fleet of `clients` in this process."""
         from fedtiny.fleets.inline import InlineFleet
 
@@ -50,28 +56,40 @@ class RayActors(Value):
     """A Ray cluster to join, `auto` for the one of this machine; none starts a local Ray."""
 
     @contextmanager
-    def open(self, world: World, clients: int, cohort: int) -> Iterator[Fleet]:
+    def open(self, world: "World", clients: int, cohort: int) -> "Iterator[Fleet]":
         """A fleet of `clients`, `cohort` of which take part in a round; a local Ray ends with the context.
 
         Raises:
             ValueError: The cluster has no room for the actors, or is not there; names the numbers.
         """
-        from fedtiny.fleets.ray import Crew, RayFleet, open_ray
+        from fedtiny.fleets.boot import connected
+        from fedtiny.fleets.ray import Crew, RayFleet
 
-        wanted = None if self.actors == "auto" else self.actors
-        with open_ray(self.address, None if wanted is None else wanted * self.cpus) as free:
-            most = int(free / self.cpus + 1e-6)
-            if most < (wanted or 1):
+        with connected(self.address, self._promised) as free:
+            room = int(free["CPU"] / self.cpus + 1e-6)
+            least = 1 if self.actors == "auto" else self.actors
+            if room < least:
                 raise ValueError(
-                    f"fleet.actors: {wanted or 1} with {self.cpus:g} CPUs each need {(wanted or 1) * self.cpus:g}, but "
-                    f"{free:g} are free; lower fleet.actors or fleet.cpus"
+                    f"fleet.actors: {least} with {self.cpus:g} CPUs each need {least * self.cpus:g}, but "
+                    f"{free['CPU']:g} are free; lower fleet.actors or fleet.cpus"
                 )
-            actors = wanted or Crew.fitting(cohort, free, self.cpus, self.address is None)
+            actors = Crew.fitting(cohort, room, self.address is None) if self.actors == "auto" else self.actors
             fleet = RayFleet(world, clients, Crew(actors, self.cpus, 0.0, self.retries, self.deadline_s))
             try:
                 yield fleet
             finally:
                 fleet.close()
+
+    @property
+    def _promised(self) -> float | None:
+        """CPUs that a local Ray must have; None is what there is."""
+        return None if self.actors == "auto" else self.actors * self.cpus
+
+    def booting(self) -> AbstractContextManager[None]:
+        """Meanwhile a local Ray gets ready in the background; nothing where a cluster is joined."""
+        from fedtiny.fleets.boot import booting
+
+        return booting(self._promised) if self.address is None else nullcontext()
 
 
 AnyFleet = Annotated[Inline | RayActors, Field(discriminator="name")]

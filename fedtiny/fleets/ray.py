@@ -1,23 +1,10 @@
-"""Clients as Ray actors: the only place where Ray is imported."""
+"""Clients as Ray actors. Beside `boot`, which starts Ray, this is the only place where it is imported."""
 
-import logging
 import os
-import shutil
-import tempfile
 import time
-import warnings
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field
-
-# Before the import, which reads them. Ray's workers are at niceness 15 otherwise, and starve beside anything else that
-# computes. The last keeps every port of a local Ray on the loopback interface: its name speaks of two other systems,
-# but what it does is to take 127.0.0.1 as the address of this node.
-os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-os.environ.setdefault("RAY_worker_niceness", "0")
-os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
 
 import ray
 from ray import ObjectRef
@@ -25,55 +12,15 @@ from ray.actor import ActorHandle
 from ray.exceptions import RayError
 
 from fedtiny.client.world import World
-from fedtiny.fleets.limits import actors_that_fit, usable_cpus
+from fedtiny.fleets.limits import actors_that_fit
 from fedtiny.fleets.work import Times, Work
 from fedtiny.payload.fleet import ClientFailed
 from fedtiny.payload.messages import Order, Reply
 
-__all__ = ["Crew", "RayFleet", "open_ray"]
+__all__ = ["Crew", "RayFleet"]
 
 START_S = 120.0
 """Longest time without a single actor before the fleet gives up."""
-
-
-@contextmanager
-def open_ray(address: str | None, cpus: float | None) -> Iterator[float]:
-    """A Ray to start actors on; yields its free CPUs.
-
-    One that this process is connected to already is used and left alone. Otherwise a cluster is joined, or a quiet
-    local Ray is started on the loopback interface; it ends with the context, and its files go with it.
-
-    Args:
-        address: Of a cluster, `auto` for the one on this machine; None starts a local Ray.
-        cpus: CPUs a local Ray promises, more than there are if need be; None is what is ours of the machine.
-    """
-    if ray.is_initialized():
-        yield _free_cpus()
-        return
-    scratch = tempfile.mkdtemp(prefix="fedtiny-ray-") if address is None else None
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        if scratch is None:
-            ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
-        else:
-            ray.init(
-                address="local",
-                num_cpus=usable_cpus() if cpus is None else max(1, round(cpus + 0.4999)),
-                include_dashboard=False,
-                log_to_driver=False,
-                logging_level=logging.ERROR,
-                _temp_dir=scratch,
-            )
-    try:
-        yield _free_cpus()
-    finally:
-        ray.shutdown()
-        if scratch is not None:
-            shutil.rmtree(scratch, ignore_errors=True)
-
-
-def _free_cpus() -> float:
-    return float(ray.available_resources().get("CPU", 0.0))
 
 
 class ClientActor:
@@ -128,9 +75,8 @@ class Crew:
     deadline_s: float | None = None
 
     @classmethod
-    def fitting(cls, cohort: int, free_cpus: float, cpus: float, local: bool) -> int:
-        """Actors for a cohort: one a client where there is room, fewer where not."""
-        room = int(free_cpus / cpus + 1e-6)
+    def fitting(cls, cohort: int, room: int, local: bool) -> int:
+        """Actors for a cohort: one a client, or as many as the cluster has room for, or this machine's memory."""
         return max(1, min(cohort, room, actors_that_fit() if local else room))
 
 

@@ -19,6 +19,8 @@ __all__ = ["LARGEST", "decode_upload", "encode_upload", "upload_bytes"]
 
 _HEAD = struct.Struct("<IfI")  # examples, training loss, weights that follow
 
+DIVERGED = "it diverged; lower training.lr or pretraining.lr"
+
 LARGEST = 1e6
 """Weights beyond it are refused: no training that goes well has them, and exact sums need a bound."""
 
@@ -67,7 +69,7 @@ def decode_upload(buffer: bytes, order: Order, packing: Packing, client: int, ex
     if values is not None:
         _check_values(values, packing)
         if not math.isfinite(loss):
-            raise ValueError(f"the training loss is not finite, got {loss}: it diverged")
+            raise ValueError(f"the training loss is not finite, got {loss}: {DIVERGED}")
     rest = memoryview(buffer)[_HEAD.size + 4 * count :]
     answers: list[Answer] = []
     for probe in order.probes:
@@ -85,8 +87,8 @@ def _check_values(values: Tensor, packing: Packing) -> None:
         return
     for name, part in packing.parts(values).items():
         if not part.isfinite().all():
-            raise ValueError(f"{name} is not finite: it diverged")
+            raise ValueError(f"{name} is not finite: {DIVERGED}")
         if (part.abs() > LARGEST).any():
-            raise ValueError(f"{name} must lie within {LARGEST:g}, got {float(part.abs().max()):g}: it diverged")
+            raise ValueError(f"{name} must lie within {LARGEST:g}, got {float(part.abs().max()):g}: {DIVERGED}")
         if name.endswith(".running_var") and (part < 0).any():
             raise ValueError(f"{name} must not be negative, got {float(part.min()):g}")

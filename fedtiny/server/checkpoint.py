@@ -4,6 +4,7 @@ One safetensors file a checkpoint: tensors by name, everything else as JSON in i
 beside its place, flushed to the disk and moved there, so it is there whole or not at all; the one before it is kept.
 """
 
+import errno
 import json
 import os
 from collections.abc import Mapping
@@ -78,8 +79,12 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:
     path = folder / f"{state.round:06d}.safetensors"
     scratch = path.with_suffix(".new")
     # Clones: the format refuses tensors that share memory, as masks of server and clients do.
-    save_file({name: tensor.clone() for name, tensor in tensors.items()}, scratch, {"fedtiny": json.dumps(about)})
-    _flush(scratch)
+    try:
+        save_file({name: tensor.clone() for name, tensor in tensors.items()}, scratch, {"fedtiny": json.dumps(about)})
+        _flush(scratch)
+    except (OSError, SafetensorError) as error:
+        scratch.unlink(missing_ok=True)
+        raise OSError(errno.EIO, f"{error}", str(path)) from error
     scratch.replace(path)
     _flush(folder)
     for old in sorted(folder.glob("*.safetensors"))[:-_KEPT]:

@@ -21,7 +21,7 @@ from tests.client.test_keep_mask import magnitude_mask
 from tests.conftest import federation
 
 # Client 0 saw 0 and 2 (mean 1, unbiased variance 2); client 1 saw 4, 4, 7 (mean 5, variance 3).
-SHARES = [(1.0, Moments(tensor([1.0]), tensor([2.0]), 2)), (3.0, Moments(tensor([5.0]), tensor([3.0]), 3))]
+SHARES = [(1, Moments(tensor([1.0]), tensor([2.0]), 2)), (3, Moments(tensor([5.0]), tensor([3.0]), 3))]
 
 
 def test_mean_aggregation_weighs_clients_and_knows_no_spread_of_means() -> None:
@@ -41,7 +41,7 @@ def test_pooled_aggregation_is_the_moments_of_all_values() -> None:
 @given(st.lists(st.integers(2, 9), min_size=1, max_size=5), st.integers(0, 99))
 def test_pooled_equals_the_pooled_data_for_any_deal(sizes: list[int], seed: int) -> None:
     values = torch.randn(sum(sizes), 3, generator=torch.Generator().manual_seed(seed)) * 2 - 1
-    shares = [(len(x) * 1.0, Moments(x.mean(0), x.var(0), len(x))) for x in values.split(sizes)]
+    shares = [(len(x), Moments(x.mean(0), x.var(0), len(x))) for x in values.split(sizes)]
     result = aggregate_pooled(shares)
     assert result.mean.tolist() == pytest.approx(values.mean(0).tolist(), abs=1e-5)
     assert result.var.tolist() == pytest.approx(values.var(0).tolist(), rel=1e-4)

@@ -1,0 +1,138 @@
+"""A Ray to start actors on: a quiet local one, begun in the background, or one that is there already.
+
+This file imports neither PyTorch nor anything that does: Ray's processes get ready while those imports run.
+"""
+
+import logging
+import math
+import os
+import shutil
+import tempfile
+import threading
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from fedtiny.fleets.limits import usable_cpus
+
+# Before Ray's import, which reads them. Ray's workers are at niceness 15 otherwise, and starve beside anything else
+# that computes. The last keeps every port of a local Ray on the loopback interface: its name speaks of two other
+# systems, but what it does is to take 127.0.0.1 as the address of this node.
+os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+os.environ.setdefault("RAY_worker_niceness", "0")
+os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
+
+__all__ = ["booting", "connected"]
+
+
+class _LocalRay:
+    """A Ray of our own, on the loopback interface; its files lie in a folder that goes with it.
+
+    Its thread lives as long as it does: Linux ends Ray's processes with the thread that started them.
+    """
+
+    def __init__(self, cpus: float | None) -> None:
+        self._cpus = cpus
+        self._error: BaseException | None = None
+        self._there, self._over = threading.Event(), threading.Event()
+        self._scratch = tempfile.mkdtemp(prefix="fedtiny-ray-")
+        self._thread = threading.Thread(target=self._live, name="ray", daemon=True)
+        self._thread.start()
+
+    def _live(self) -> None:
+        import ray
+
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                ray.init(
+                    address="local",
+                    num_cpus=usable_cpus() if self._cpus is None else max(1, math.ceil(self._cpus - 1e-6)),
+                    include_dashboard=False,
+                    log_to_driver=False,
+                    logging_level=logging.ERROR,
+                    _temp_dir=self._scratch,
+                )
+        except BaseException as error:
+            self._error = error
+        self._there.set()
+        self._over.wait()
+        ray.shutdown()
+
+    def join(self) -> None:
+        """Returns once it is there; raises what kept it from starting."""
+        self._there.wait()
+        if self._error is not None:
+            raise self._error
+
+    def stop(self) -> None:
+        """Ends it, and removes its files."""
+        self._over.set()
+        self._thread.join()
+        shutil.rmtree(self._scratch, ignore_errors=True)
+
+
+_ours: _LocalRay | None = None
+
+
+@contextmanager
+def booting(cpus: float | None) -> Iterator[None]:
+    """Meanwhile a local Ray gets ready for `connected`, unless there is one already; it ends with the context.
+
+    Args:
+        cpus: CPUs it promises, more than there are if need be; None is what is ours of the machine.
+    """
+    global _ours
+    if _ours is not None:
+        yield
+        return
+    _ours = _LocalRay(cpus)
+    try:
+        yield
+    finally:
+        _ours.stop()
+        _ours = None
+
+
+@contextmanager
+def connected(address: str | None, cpus: float | None) -> Iterator[dict[str, float]]:
+    """A Ray to start actors on; yields what is free of it, `CPU` and `GPU`.
+
+    One that this process is connected to already is used and left alone.
+
+    Args:
+        address: Of a cluster to join, `auto` for the one on this machine; None is a local Ray.
+        cpus: As in `booting`.
+
+    Raises:
+        ValueError: There is no such cluster.
+    """
+    import ray
+
+    if _ours is None and ray.is_initialized():
+        yield _free()
+    elif address is not None:
+        try:
+            ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
+        except (ConnectionError, RuntimeError) as error:
+            reason = " ".join(str(error).split())
+            raise ValueError(
+                f"fleet.address: there is no Ray at {address} ({reason}); start one with: ray start --head"
+            ) from error
+        try:
+            yield _free()
+        finally:
+            ray.shutdown()
+    else:
+        with booting(cpus):
+            assert _ours is not None
+            _ours.join()
+            yield _free()
+
+
+def _free() -> dict[str, float]:
+    import ray
+
+    free: dict[str, float] = ray.available_resources()
+    return {kind: float(free.get(kind, 0.0)) for kind in ("CPU", "GPU")}
