@@ -1,10 +1,10 @@
 """The weighted mean of what clients send, the same to the bit in whatever order it comes.
 
 Floating-point addition is not associative, so a sum depends on the order of its terms, unless no addition rounds. Here
-none does: each term is cut into a coarse part, a multiple of 2**-12, and a fine one, a multiple of 2**-48 below that
+none does: each term is cut into a coarse part, a multiple of 2**-6, and a fine one, a multiple of 2**-44 below that
 (what is finer is rounded off, term by term). Multiples of one unit add up exactly in float64 as long as the sum stays
-below 2**53 units: 2e12 for the coarse sum, and a quarter of a million terms for the fine one. Cutting is adding a
-number so large that the rounding of the addition does it (Demmel and Nguyen, "Fast Reproducible Floating-Point
+below 2**53 units: 1.4e14 for the coarse sum, and 65,536 terms for the fine one. Cutting is adding a number so large
+that the rounding of the addition does it (Demmel and Nguyen, "Fast Reproducible Floating-Point
 Summation", 2013).
 """
 
@@ -13,8 +13,8 @@ from torch import Tensor
 
 __all__ = ["ExactSum", "WeightedMean"]
 
-_COARSE = 1.5 * 2.0 ** (52 - 12)
-_FINE = 1.5 * 2.0 ** (52 - 48)
+_COARSE = 1.5 * 2.0 ** (52 - 6)
+_FINE = 1.5 * 2.0 ** (52 - 44)
 
 
 class ExactSum:
@@ -35,8 +35,8 @@ class ExactSum:
         """Adds weight * values; these are not changed.
 
         Args:
-            values: (size,) float32, within 1e6.
-            weight: At most 2**29; all weights together at most two million, or the sum rounds.
+            values: (size,) float32, within 1e8.
+            weight: At most 300,000; all weights together at most 1.4 million, or the sum may round.
         """
         term, cut = self._term, self._cut
         term.copy_(values).mul_(weight)  # exact: 24 bits times 29

@@ -26,12 +26,12 @@ def test_arguments_are_left_alone() -> None:
 
 def test_small_terms_are_not_lost_between_large_ones() -> None:
     mean = WeightedMean()
-    for value in (1e6, 2.0**-40, -1e6):
+    for value in (1e8, 2.0**-40, -1e8):
         mean.add(tensor([value]), 1)
     assert mean.result().item() == tensor(2.0**-40 / 3).item()
 
 
-numbers = st.floats(-1e6, 1e6, width=32)
+numbers = st.floats(-1e8, 1e8, width=32)
 
 
 @given(st.lists(st.tuples(numbers, st.integers(1, 40_000)), min_size=1, max_size=30), st.randoms())
@@ -46,4 +46,4 @@ def test_any_order_and_any_grouping_give_the_same_bits(terms: list[tuple[float, 
         random.shuffle(terms)
     assert len(set(sums)) == 1
     exact = sum(int(value * 2**60) * weight for value, weight in terms) / 2**60
-    assert sums[0] == pytest.approx(exact, rel=1e-15, abs=len(terms) * 2.0**-49)
+    assert sums[0] == pytest.approx(exact, rel=1e-15, abs=len(terms) * 2.0**-45)
