@@ -10,9 +10,15 @@ from fedtiny.config.load import ConfigError
 from fedtiny.config.schema import RunConfig
 from fedtiny.data.examples import Examples
 from fedtiny.data.split import Shares
+from fedtiny.methods.base import ServerState
+from fedtiny.server.devices import memory_problems
+from fedtiny.server.effort import Effort
+from fedtiny.sparse.allocate import Uniform
+from fedtiny.sparse.cost import activation_bytes
 from fedtiny.sparse.engine.choose import Choice, choose
 from fedtiny.sparse.engine.kernels import EngineUnavailable, kernels
 from fedtiny.sparse.network import Network
+from fedtiny.sparse.select import keep_top
 
 __all__ = ["Prepared", "prepare"]
 
@@ -34,6 +40,22 @@ class Prepared:
     shares: Shares
     network: Network
     choice: Choice
+
+
+def _needed_bytes(config: RunConfig, network: Network) -> Callable[[int], int]:
+    """Batch -> bytes that training needs on a device in the costliest round.
+
+    The mask is not chosen yet: a uniform one of the method's density stands for it.
+    """
+    weights, mask = network.weights, None
+    if config.method.target < 1:
+        counts = Uniform().counts(network.prunable, config.method.target, seeds.stream(config.seed, "method"))
+        mask = keep_top({name: weights[name].abs() for name in network.prunable}, counts)
+    orders = (
+        config.method.order(network, ServerState(r, weights, mask), config.training) for r in range(config.rounds)
+    )
+    rest = max(Effort.of(network, order).memory_bytes for order in {str(o.probes): o for o in orders}.values())
+    return lambda batch: rest + activation_bytes(network, batch)
 
 
 def prepare(config: RunConfig, tell: Callable[[str], None] = lambda text: None) -> Prepared:
@@ -76,6 +98,14 @@ def prepare(config: RunConfig, tell: Callable[[str], None] = lambda text: None) 
     unknown = sorted(set(config.engine.dense_above) - {layer.name for layer in network.layers})
     if unknown:
         problems.append(f"engine.dense_above: must name weights of the network, got {', '.join(unknown)}")
+    if config.devices is not None:
+        problems += memory_problems(config.devices, _needed_bytes(config, network), config.training.batch)
+    least = config.aggregation.least()
+    if least > (clients := min(config.cohort or config.clients, config.clients)):
+        problems.append(
+            f"aggregation: {config.aggregation.name} so set needs {least} clients a round, got {clients}; raise "
+            f"cohort or clients, or set aggregation=mean"
+        )
     if config.engine.name == "sparse":
         try:
             kernels(torch.float32)

@@ -28,6 +28,7 @@ from fedtiny.payload.packing import Layout
 from fedtiny.payload.training import Training
 from fedtiny.prepare import Prepared
 from fedtiny.server.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from fedtiny.server.cohort import Population
 from fedtiny.server.evaluate import Examiner
 from fedtiny.server.ledger import Ledger
 from fedtiny.server.loop import Plan, pretrain, rounds
@@ -101,7 +102,8 @@ def run(prepared: Prepared, folder: Path, sinks: Sequence[Sink] = (), resume: bo
             for sink in everyone:
                 sink.trouble(trouble)
 
-        ledger = Ledger(fleet, world.layout, network, len(world.labels), config.quorum, tell, watch=watch)
+        people = _population(prepared)
+        ledger = Ledger(fleet, world.layout, network, len(world.labels), config.quorum, tell, people, watch)
         with watch.on("select"):
             first = found.state if found else _begin(prepared, ledger)
         waited = watch.seconds.pop("wait", 0.0)  # so far all of it was for the selection
@@ -185,6 +187,15 @@ def _world(prepared: Prepared) -> World:
         labels=examples.labels,
         shares={SERVER: prepared.shares.public, **dict(enumerate(prepared.shares.clients))},
     )
+
+
+def _population(prepared: Prepared) -> Population | None:
+    config = prepared.config
+    if config.devices is None:
+        return None
+    kinds = config.devices.assign(config.clients, seeds.stream(config.seed, "devices"))
+    examples = {client: len(share) for client, share in enumerate(prepared.shares.clients)}
+    return Population(config.devices, kinds, examples, config.seed)
 
 
 def _begin(prepared: Prepared, ledger: Ledger) -> ServerState:

@@ -79,6 +79,10 @@ def summarise(
         "memory_bytes_max": max(x.memory_bytes for x in records),
         "activation_bytes_max": max(x.activation_bytes for x in records),
         "engine": _engine(prepared.choice),
+        "dropped": sum(len(x.dropped) for x in records),
+        "refused": sum(x.refused for x in records),
+        "simulated_seconds": _total(selection.simulated_seconds, [x.simulated_seconds for x in records]),
+        "joules": _total(selection.joules, [x.joules for x in records]),
         "weights_sha256": records[-1].weights_sha256,
         "environment": {
             "python": platform.python_version(),
@@ -87,6 +91,11 @@ def summarise(
             **{name: version(name) for name in ("fedtiny", "torch", "lightning", "ray", "wandb")},
         },
     }
+
+
+def _total(before: float, rounds: Sequence[float | None]) -> float | None:
+    told = [x for x in rounds if x is not None]
+    return before + sum(told) if told else None
 
 
 def _engine(choice: Choice) -> dict[str, object]:

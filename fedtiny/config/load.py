@@ -5,7 +5,7 @@ import difflib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import get_args
+from typing import get_args, get_origin
 
 import yaml
 from pydantic import BaseModel, ValidationError
@@ -216,8 +216,12 @@ def _explain(problem: ErrorDetails) -> tuple[str, str]:
     """The dotted key, and the rule, the value and the way out."""
     path: list[str] = []
     models: list[type[BaseModel]] = [RunConfig]
-    tags = 0
+    tags, keyed = 0, False
     for part in problem["loc"]:
+        if keyed:  # a user's own name, below which the models are those of the field
+            path.append(str(part))
+            keyed = False
+            continue
         # The location of a union carries the name of its chosen member, which is no key of the user's.
         if len(models) > 1 and part in [_tag(model) for model in models]:
             models = [model for model in models if _tag(model) == part]
@@ -229,6 +233,7 @@ def _explain(problem: ErrorDetails) -> tuple[str, str]:
         if problem["type"] == "extra_forbidden" and len(path) == len(problem["loc"]) - tags:
             break
         fields = [model.model_fields.get(str(part)) for model in models]
+        keyed = any(field and get_origin(field.annotation) is dict for field in fields)
         models = [model for field in fields if field for model in _models(field.annotation)]
     key = ".".join(path)
     match problem["type"]:

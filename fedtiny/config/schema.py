@@ -12,6 +12,7 @@ from fedtiny.methods import AnyMethod, FedTiny
 from fedtiny.methods.aggregation import AnyAggregation, Mean
 from fedtiny.models.zoo import AnyModel, ResNet8
 from fedtiny.payload.training import Training
+from fedtiny.server.devices import Devices
 from fedtiny.sparse.engine.choose import Engine
 from fedtiny.sparse.network import Prunable
 from fedtiny.value import Value
@@ -83,5 +84,7 @@ class RunConfig(Value):
     """`engine: auto`, `engine: sparse` and `engine: dense` will do."""
     fleet: AnyFleet = RayActors()
     """Where clients run."""
+    devices: Devices | None = None
+    """The devices that clients would be in the field, for simulated time and energy; none simulates none."""
     tracking: Tracking = Tracking()
     """Where numbers go besides the run's folder."""

@@ -72,6 +72,8 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:
             checkpoint.selection.upload_bytes,
             checkpoint.selection.download_bytes,
             checkpoint.selection.measuring_flops,
+            checkpoint.selection.simulated_seconds,
+            checkpoint.selection.joules,
         ],
         "seconds": checkpoint.seconds,
         "seconds_to_first_round": checkpoint.seconds_to_first_round,
@@ -116,11 +118,12 @@ def _read(path: Path) -> Checkpoint:
         )
         for i, training in enumerate(about["held"])
     ]
-    up, down, flops = about["selection"]
+    up, down, flops, seconds, joules = about["selection"]
+    measuring = {int(client): count for client, count in flops.items()}
     return Checkpoint(
         state=ServerState(about["round"], weights, mask, _under(tensors, "memory")),
         held={int(client): held[i] for client, i in about["holders"].items()},
-        selection=Traffic(up, down, {int(client): count for client, count in flops.items()}),
+        selection=Traffic(up, down, measuring, simulated_seconds=seconds, joules=joules),
         seconds=about["seconds"],
         seconds_to_first_round=about["seconds_to_first_round"],
     )

@@ -1,13 +1,70 @@
 """Who takes part in a round."""
 
-from fedtiny import seeds
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import count
 
-__all__ = ["cohort"]
+from fedtiny import seeds
+from fedtiny.payload.messages import SERVER, Order
+from fedtiny.payload.packing import Packing
+from fedtiny.payload.upload import upload_bytes
+from fedtiny.server.devices import Devices, Task
+from fedtiny.server.effort import Effort
+
+__all__ = ["Population", "cohort"]
 
 
 def cohort(clients: int, size: int | None, seed: int, round: int) -> list[int]:
     """The clients of one round, ascending: all of them, or `size` drawn without replacement for this round alone."""
-    if size is None or size >= clients:
-        return list(range(clients))
-    drawn = seeds.stream(seed, "cohort", round).choice(clients, size, replace=False)
-    return sorted(int(client) for client in drawn)
+    return _drawn(list(range(clients)), clients if size is None else size, seed, round)
+
+
+def _drawn(pool: list[int], size: int, seed: int, round: int) -> list[int]:
+    if size >= len(pool):
+        return pool
+    drawn = seeds.stream(seed, "cohort", round).choice(len(pool), size, replace=False)
+    return sorted(pool[i] for i in drawn)
+
+
+@dataclass(frozen=True, slots=True)
+class Population:
+    """Clients as devices in the field: who can take part, and what a task takes there.
+
+    Attributes:
+        devices: What the configuration says of them.
+        kinds: Class of each client.
+        examples: Training examples of each client.
+        seed: The run's seed.
+    """
+
+    devices: Devices
+    kinds: tuple[str, ...]
+    examples: Mapping[int, int]
+    seed: int
+
+    def asked(self, wanted: int, round: int) -> list[int]:
+        """The clients that a round asks so that `wanted` answer: drawn of those that can take part.
+
+        Where nobody can, the server looks again, until somebody can.
+        """
+        for attempt in count():
+            there = self.devices.available(self.kinds, seeds.stream(self.seed, "available", round, attempt))
+            if there:
+                break
+        return _drawn(there, self.devices.asked(wanted), self.seed, round)
+
+    def tasks(self, order: Order, effort: Effort, packing: Packing, downloads: Mapping[int, int]) -> dict[int, Task]:
+        """What `order` takes of each client that downloads it.
+
+        Args:
+            order: What they are asked.
+            effort: What it costs.
+            packing: Of the weights that are sent back.
+            downloads: Client -> bytes of its download.
+        """
+        back = upload_bytes(order, packing)
+        return {
+            client: self.devices.task(self.kinds[client], down, effort.flops(self.examples[client])["rigl"], back)
+            for client, down in downloads.items()
+            if client != SERVER
+        }

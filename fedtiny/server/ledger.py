@@ -9,7 +9,9 @@ from fedtiny.payload.fleet import ClientFailed, Fleet
 from fedtiny.payload.messages import SERVER, Order, Reply, Upload, name_of, when
 from fedtiny.payload.packing import Layout, Packing
 from fedtiny.payload.upload import decode_upload
-from fedtiny.sparse.cost import forward_flops
+from fedtiny.server.cohort import Population
+from fedtiny.server.devices import Outcome, play
+from fedtiny.server.effort import Effort
 from fedtiny.sparse.network import Network
 from fedtiny.stopwatch import Stopwatch
 
@@ -26,6 +28,8 @@ class Traffic:
         measuring_flops: Modelled forward FLOPs of orders without training, client by client.
         dropped: Client -> why nothing of it was used: it failed, or its upload was refused.
         refused: How many of these sent something.
+        simulated_seconds: What it would have taken on the devices that `devices` describes; 0 if it describes none.
+        joules: Energy of all those devices; likewise.
     """
 
     upload_bytes: int = 0
@@ -33,6 +37,8 @@ class Traffic:
     measuring_flops: dict[int, float] = field(default_factory=dict)
     dropped: dict[int, str] = field(default_factory=dict)
     refused: int = 0
+    simulated_seconds: float = 0.0
+    joules: float = 0.0
 
     @property
     def measuring_flops_max(self) -> float:
@@ -55,6 +61,7 @@ class Ledger:
         tell: Is told of the first client that fails, with its traceback; the rest are counted.
         traffic: What crossed since the last `take`.
         held: What each client still holds of earlier orders.
+        population: The devices that clients are; None simulates none.
         watch: Tells waiting for replies from the rest.
     """
 
@@ -64,9 +71,10 @@ class Ledger:
     examples_most: int
     quorum: float = 1.0
     tell: Callable[[str], None] = lambda text: None
+    population: Population | None = None
+    watch: Stopwatch = field(default_factory=Stopwatch)
     traffic: Traffic = field(default_factory=Traffic)
     held: dict[int, Held] = field(default_factory=dict)
-    watch: Stopwatch = field(default_factory=Stopwatch)
     _told: bool = False
 
     @property
@@ -80,9 +88,10 @@ class Ledger:
         Raises:
             ClientFailed: Fewer than the quorum answered.
         """
-        self._count_downloads(order, clients)
-        flops = forward_flops(self.network, order.mask) * order.development if order.training is None else 0.0
-        packing = Packing.of(self.layout, order.mask)
+        effort, packing = Effort.of(self.network, order), Packing.of(self.layout, order.mask)
+        if self.population is not None and order.training is None:  # a round of training is played before it is asked
+            self.simulate(self.play(order, clients, len(clients), None))
+        self.deliver(order, clients)
         answered, reasons = 0, []
         for reply in self._replies(order, clients):
             try:
@@ -94,7 +103,8 @@ class Ledger:
             if upload.client != SERVER:
                 self.traffic.upload_bytes += upload.sent_bytes
                 measured = self.traffic.measuring_flops
-                measured[upload.client] = measured.get(upload.client, 0.0) + flops * upload.examples
+                flops = 0.0 if order.training else effort.flops(upload.examples)["rigl"]
+                measured[upload.client] = measured.get(upload.client, 0.0) + flops
             yield upload
         needed = max(1, math.ceil(self.quorum * len(clients) - 1e-9))
         if answered < needed:
@@ -135,16 +145,34 @@ class Ledger:
             self.tell(f"{name_of(reply.client)} {reason} ({when(order.round)})" + (f"\n{place}" if place else ""))
         raise ValueError(reason)
 
-    def _count_downloads(self, order: Order, clients: Sequence[int]) -> None:
+    def play(self, order: Order, clients: Sequence[int], wanted: int, deadline_s: float | None) -> Outcome:
+        """Who of the clients would answer `order` first, on the devices they are."""
+        assert self.population is not None
+        downloads = {client: length for client, (length, _) in self._downloads(order, clients).items()}
+        effort, packing = Effort.of(self.network, order), Packing.of(self.layout, order.mask)
+        return play(self.population.tasks(order, effort, packing, downloads), wanted, deadline_s)
+
+    def simulate(self, outcome: Outcome) -> None:
+        """Adds what a simulated exchange took."""
+        self.traffic.simulated_seconds += outcome.seconds
+        self.traffic.joules += outcome.joules
+
+    def deliver(self, order: Order, clients: Sequence[int]) -> None:
+        """Counts the download of each client, whether it will answer or not."""
+        for client, (length, after) in self._downloads(order, clients).items():
+            self.traffic.download_bytes += length
+            self.held[client] = after
+
+    def _downloads(self, order: Order, clients: Sequence[int]) -> dict[int, tuple[int, Held]]:
+        """The bytes that bring `order` to each client, and what it holds then."""
         # Clients that hold the same get the same message: it is encoded once.
-        lengths: dict[int, int] = {}
-        after: dict[int, Held] = {}
+        messages: dict[int, tuple[int, Held]] = {}
+        result = {}
         for client in clients:
             if client == SERVER:
                 continue
             held = self.held.get(client, NOTHING)
-            if id(held) not in lengths:
-                lengths[id(held)] = len(encode_order(order, held))
-                after[id(held)] = held_after(order, held)
-            self.traffic.download_bytes += lengths[id(held)]
-            self.held[client] = after[id(held)]
+            if id(held) not in messages:
+                messages[id(held)] = len(encode_order(order, held)), held_after(order, held)
+            result[client] = messages[id(held)]
+        return result

@@ -7,21 +7,20 @@ from dataclasses import dataclass
 
 from fedtiny.methods.aggregation import AnyAggregation
 from fedtiny.methods.base import Method, ServerState
-from fedtiny.payload.messages import SERVER, Order, Upload
-from fedtiny.payload.probe import TopGradients
+from fedtiny.payload.fleet import ClientFailed
+from fedtiny.payload.messages import SERVER, Order, Upload, when
 from fedtiny.payload.training import Training
 from fedtiny.server.cohort import cohort
+from fedtiny.server.devices import Outcome
+from fedtiny.server.effort import Effort
 from fedtiny.server.evaluate import Evaluation, Examiner
 from fedtiny.server.fingerprint import fingerprint
 from fedtiny.server.ledger import Ledger
-from fedtiny.sparse.cost import Accounting, activation_bytes, forward_flops, memory_bytes, training_flops
 from fedtiny.sparse.mask import Mask
 from fedtiny.sparse.network import Network, Weights
 from fedtiny.track.record import RoundRecord
 
 __all__ = ["Plan", "pretrain", "rounds"]
-
-ACCOUNTINGS: tuple[Accounting, ...] = ("rigl", "fedrts")
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,9 +59,10 @@ def rounds(
     """Makes the rounds that are left, and yields after each the state, its record and the test evaluation."""
     while state.round < plan.rounds:
         start, before, r = time.perf_counter(), state, state.round
-        clients = cohort(ledger.size, plan.cohort, plan.seed, r)
         order = plan.method.order(network, state, plan.training.at(r, plan.rounds))
-        tally = _Tally(network, order)
+        outcome = _simulated(plan, ledger, order)
+        clients = cohort(ledger.size, plan.cohort, plan.seed, r) if outcome is None else list(outcome.accepted)
+        tally = _Tally(Effort.of(network, order))
         with ledger.watch.on("fold"):
             uploads = tally.watch(ledger.ask(order, clients))
             state = plan.method.absorb(network, state, uploads, plan.aggregation.fold())
@@ -92,33 +92,41 @@ def rounds(
                 download_bytes=traffic.download_bytes,
                 flops=tally.flops,
                 dense_flops=tally.dense_flops,
-                memory_bytes=tally.memory_bytes,
-                activation_bytes=tally.activation_bytes,
+                memory_bytes=tally.effort.memory_bytes,
+                activation_bytes=tally.effort.activation_bytes,
+                late=() if outcome is None else outcome.late,
+                surplus=() if outcome is None else outcome.surplus,
+                simulated_seconds=None if outcome is None else outcome.seconds,
+                joules=None if outcome is None else outcome.joules,
                 weights_sha256=fingerprint(state.weights, state.mask),
             ),
             examined,
         )
 
 
+def _simulated(plan: Plan, ledger: Ledger, order: Order) -> Outcome | None:
+    """Who takes part, if clients are devices in the field; those whose answer comes too late get the order too."""
+    people = ledger.population
+    if people is None:
+        return None
+    wanted = min(plan.cohort or ledger.size, ledger.size)
+    outcome = ledger.play(order, people.asked(wanted, order.round), wanted, people.devices.deadline_s)
+    if not outcome.accepted:
+        raise ClientFailed(
+            f"no client can answer {when(order.round)} within devices.deadline_s ({people.devices.deadline_s:g} s); "
+            f"raise it, or ask for less"
+        )
+    ledger.deliver(order, [*outcome.late, *outcome.surplus])
+    return outcome
+
+
 class _Tally:
     """Watches uploads go by, and adds up what a record wants of them."""
 
-    def __init__(self, network: Network, order: Order) -> None:
-        assert order.training is not None
-        self._network, self._order, self._training = network, order, order.training
-        self._top = {
-            name: count
-            for probe in order.probes
-            if isinstance(probe, TopGradients)
-            for name, count in probe.count.items()
-        }
-        # What an example costs, and what the step with dense gradients costs beyond that.
-        self._per_example = forward_flops(network, order.mask) * 3, forward_flops(network, None) * 3
-        self._extra = {x: training_flops(network, order.mask, 0, self._top, 1, x) for x in ACCOUNTINGS}
+    def __init__(self, effort: Effort) -> None:
+        self.effort = effort
         self._losses: list[float] = []
         self._examples, self._most = 0, 0
-        self.memory_bytes = memory_bytes(network, order.mask, self._training.momentum > 0, self._top)
-        self.activation_bytes = activation_bytes(network, self._training.batch)
 
     @property
     def loss(self) -> float:
@@ -128,15 +136,12 @@ class _Tally:
     @property
     def flops(self) -> dict[str, float]:
         """Of the busiest client, by accounting."""
-        kept, _ = self._per_example
-        trained, dense = self._most * self._training.epochs, min(self._most, self._training.batch)
-        return {accounting: kept * trained + extra * dense for accounting, extra in self._extra.items()}
+        return self.effort.flops(self._most)
 
     @property
     def dense_flops(self) -> float:
         """What the busiest client would make of them without pruning."""
-        _, dense = self._per_example
-        return dense * self._most * self._training.epochs
+        return self.effort.dense_flops(self._most)
 
     def watch(self, uploads: Iterable[Upload]) -> Iterator[Upload]:
         for upload in uploads:

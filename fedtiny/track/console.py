@@ -13,6 +13,7 @@ from fedtiny.table import Table
 from fedtiny.track.record import RoundRecord, Start
 from fedtiny.track.results import human_bytes, result_table
 from fedtiny.track.sinks import Sink
+from fedtiny.track.times import time_table
 
 __all__ = ["Console", "show_table"]
 
@@ -73,6 +74,7 @@ class Console(Sink):
     def finish(self, summary: Mapping[str, object]) -> None:
         self._bar.stop()
         self._terminal.print(_grid(result_table(summary)))
+        self._terminal.print(_shares(time_table(summary)), soft_wrap=True)
         self._terminal.print("Written:")
         for path in sorted(self._folder.iterdir()):
             self._terminal.print(f"  {path}", soft_wrap=True)
@@ -85,6 +87,11 @@ def show_table(table: Table) -> None:
     """Prints a table whole: where there is no terminal, as wide as it is."""
     terminal = Terminal(highlight=False)
     Terminal(highlight=False, width=terminal.width if terminal.is_terminal else 240).print(_grid(table))
+
+
+def _shares(table: Table) -> str:
+    """A table's first and third column in a line."""
+    return f"[dim]{table.title}: " + ", ".join(f"{row[0]} {row[2]}" for row in table.rows) + "[/dim]"
 
 
 def _excerpt(table: Table, rows: int = 12, columns: int = 3) -> Table:

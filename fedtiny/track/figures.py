@@ -10,7 +10,7 @@ from fedtiny.table import Table
 from fedtiny.track.record import RoundRecord, Start
 from fedtiny.track.results import number, rigl_flops
 
-__all__ = ["candidates", "classes", "confusion", "costs", "curves", "densities", "moves"]
+__all__ = ["candidates", "classes", "confusion", "costs", "curves", "densities", "field", "moves"]
 
 INK, ACCENT, MUTED = "#1f3a5f", "#d1495b", "#9aa5b1"
 
@@ -52,6 +52,30 @@ def curves(records: Sequence[RoundRecord]) -> go.Figure:
     figure.update_yaxes(title="accuracy, %", col=1)
     figure.update_yaxes(title="loss, nats", col=2)
     return _styled(figure, 400)
+
+
+def field(records: Sequence[RoundRecord], summary: Mapping[str, object]) -> go.Figure:
+    """Accuracy against simulated time, and clients that were asked but not waited for, round by round."""
+    spent = [(x.simulated_seconds or 0.0, x.joules or 0.0) for x in records]
+    seconds = number(summary, "simulated_seconds") - sum(x for x, _ in spent)
+    times = [seconds := seconds + x for x, _ in spent]
+    figure = make_subplots(rows=1, cols=2)
+    tested = [(t, 100 * x.test_accuracy) for t, x in zip(times, records, strict=True) if x.test_accuracy is not None]
+    line = {"color": INK}
+    figure.add_scatter(x=[t for t, _ in tested], y=[y for _, y in tested], name="test", line=line, row=1, col=1)
+    rounds = [x.round + 1 for x in records]
+    for name, color, counts in (
+        ("taken", INK, [len(x.clients) - len(x.dropped) for x in records]),
+        ("surplus", MUTED, [len(x.surplus) for x in records]),
+        ("late", ACCENT, [len(x.late) for x in records]),
+    ):
+        figure.add_bar(x=rounds, y=counts, name=name, marker_color=color, row=1, col=2)
+    figure.update_layout(barmode="stack")
+    figure.update_xaxes(title="simulated seconds", col=1)
+    figure.update_xaxes(title="round", col=2)
+    figure.update_yaxes(title="accuracy, %", col=1)
+    figure.update_yaxes(title="clients asked", col=2)
+    return _styled(figure, 380)
 
 
 def densities(records: Sequence[RoundRecord]) -> go.Figure:

@@ -57,6 +57,10 @@ class RoundRecord:
         memory_bytes: Modelled training memory of a client, activations apart.
         activation_bytes: Modelled activations of one training step.
         weights_sha256: Fingerprint of weights and mask after the round.
+        late: Simulated devices that were asked, and would have missed the deadline.
+        surplus: Simulated devices that were asked, and were not among the first.
+        simulated_seconds: What the round would have taken in the field; None if `devices` describes none.
+        joules: Energy of all devices asked; None likewise.
     """
 
     round: int
@@ -80,3 +84,7 @@ class RoundRecord:
     memory_bytes: int
     activation_bytes: int
     weights_sha256: str = field(repr=False)
+    late: tuple[int, ...] = ()
+    surplus: tuple[int, ...] = ()
+    simulated_seconds: float | None = None
+    joules: float | None = None

@@ -12,6 +12,7 @@ from fedtiny.table import Table
 from fedtiny.track import figures
 from fedtiny.track.record import RoundRecord, Start
 from fedtiny.track.results import engine_table, human_bytes, number, result_table, rigl_flops
+from fedtiny.track.times import time_table
 
 __all__ = ["write_report"]
 
@@ -55,6 +56,16 @@ def write_report(
             figures.curves(records),
         )
     ]
+    if summary["simulated_seconds"] is not None:
+        sections.append(
+            _section(
+                "Accuracy against simulated time",
+                "What the rounds would have taken on the devices that the configuration describes: modelled seconds of "
+                "download, computing and upload of the slowest client that was waited for, and modelled energy of all "
+                "that were asked. FLOPs are those of a device that skips pruned weights at no loss of speed.",
+                figures.field(records, summary),
+            )
+        )
     for table in tables:
         sections.append(
             _section(
@@ -113,6 +124,9 @@ def write_report(
         _tiles(summary),
         *sections,
         _engine(summary),
+        "<h2>Where the time goes</h2><p>Measured, in this run: seconds of the driver, and of all places where clients "
+        "run together; each adds up to the whole.</p>",
+        _html(time_table(summary)),
         "<h2>All figures</h2>",
         _html(result_table(summary)),
         "<h2>Configuration</h2><p>Saved as <code>config.yaml</code>: "

@@ -4,7 +4,15 @@ from collections.abc import Callable, Mapping
 
 from fedtiny.table import Table
 
-__all__ = ["engine_table", "human_bytes", "human_flops", "number", "result_table", "rigl_flops"]
+__all__ = [
+    "engine_table",
+    "human_bytes",
+    "human_flops",
+    "human_seconds",
+    "number",
+    "result_table",
+    "rigl_flops",
+]
 
 
 def human_bytes(count: float) -> str:
@@ -15,6 +23,13 @@ def human_bytes(count: float) -> str:
 def human_flops(count: float) -> str:
     """FLOPs in decimal units: 1,234,567 is `1.23 MFLOP`."""
     return f"{_scaled(count)}FLOP"
+
+
+def human_seconds(seconds: float) -> str:
+    """Seconds, minutes or hours."""
+    if seconds < 120:
+        return f"{seconds:.3g} s"
+    return f"{seconds / 60:.3g} min" if seconds < 7200 else f"{seconds / 3600:.3g} h"
 
 
 def _scaled(count: float) -> str:
@@ -49,7 +64,7 @@ def result_table(summary: Mapping[str, object]) -> Table:
         return f"{100 * part / whole:.3g} %"
 
     kept = round(of("density") * of("prunable"))
-    rows = (
+    rows: tuple[tuple[str, str, str], ...] = (
         ("test accuracy", f"{100 * of('test_accuracy'):.2f} %", ""),
         ("density", f"{100 * of('density'):.3g} %", f"{kept:,} of {of('prunable'):,.0f} prunable weights"),
         ("density of all parameters", f"{100 * of('density_all'):.3g} %", f"of {of('parameters'):,.0f}"),
@@ -72,6 +87,13 @@ def result_table(summary: Mapping[str, object]) -> Table:
         ("memory a client (modelled)", human_bytes(of("memory_bytes_max")), "beyond activations"),
         ("seconds", f"{of('seconds'):.1f}", f"{of('rounds'):.0f} rounds"),
     )
+    if of("dropped"):
+        rows += (("clients dropped", f"{of('dropped'):.0f}", f"{of('refused'):.0f} of them by a refused upload"),)
+    if summary["simulated_seconds"] is not None:
+        rows += (
+            ("simulated time (modelled)", human_seconds(of("simulated_seconds")), "on the devices as described"),
+            ("energy (modelled)", f"{_scaled(of('joules'))}J", "of all devices asked"),
+        )
     return Table(f"{summary['method']} on {of('clients'):.0f} clients", ("figure", "value", ""), rows)
 
 

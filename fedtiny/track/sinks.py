@@ -69,4 +69,6 @@ def read_records(path: Path, rounds: int) -> list[RoundRecord]:
     """The first `rounds` records of a `rounds.jsonl`."""
     lines = path.read_text(encoding="utf-8").splitlines()[:rounds]
     told = [json.loads(line) for line in lines]
-    return [RoundRecord(**{**fields, "clients": tuple(fields["clients"])}) for fields in told]
+    for fields in told:
+        fields |= {key: tuple(fields[key]) for key in ("clients", "late", "surplus")}
+    return [RoundRecord(**fields) for fields in told]
