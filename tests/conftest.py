@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import fedtiny.fleets.boot  # noqa: F401 -- before any test imports Ray, which reads the environment that it sets
 from fedtiny.client.world import World
 from fedtiny.config.load import load
 from fedtiny.config.schema import RunConfig

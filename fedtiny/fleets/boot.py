@@ -9,6 +9,7 @@ import os
 import shutil
 import tempfile
 import threading
+import time
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -36,7 +37,9 @@ class _LocalRay:
         self._cpus = cpus
         self._error: BaseException | None = None
         self._there, self._over = threading.Event(), threading.Event()
-        self._scratch = tempfile.mkdtemp(prefix="fedtiny-ray-")
+        # Sockets lie in it, and Linux takes no path of theirs beyond 107 letters, most of which are Ray's.
+        short = tempfile.gettempdir() if len(tempfile.gettempdir()) <= 20 else "/tmp"
+        self._scratch = tempfile.mkdtemp(prefix="fedtiny-", dir=short)
         self._thread = threading.Thread(target=self._live, name="ray", daemon=True)
         self._thread.start()
 
@@ -61,10 +64,15 @@ class _LocalRay:
         ray.shutdown()
 
     def join(self) -> None:
-        """Returns once it is there; raises what kept it from starting."""
+        """Returns once it is there.
+
+        Raises:
+            ValueError: It could not start; says why, and what does without it.
+        """
         self._there.wait()
         if self._error is not None:
-            raise self._error
+            reason = f"{type(self._error).__name__}: {' '.join(str(self._error).split())}"
+            raise ValueError(f"fleet: Ray cannot start ({reason}); fleet.name=inline needs none") from self._error
 
     def stop(self) -> None:
         """Ends it, and removes its files."""
@@ -134,5 +142,13 @@ def connected(address: str | None, cpus: float | None) -> Iterator[dict[str, flo
 def _free() -> dict[str, float]:
     import ray
 
-    free: dict[str, float] = ray.available_resources()
-    return {kind: float(free.get(kind, 0.0)) for kind in ("CPU", "GPU")}
+    # The cluster's books lag behind by a second: what actors of a fleet that just closed had is counted late.
+    before: dict[str, float] = {}
+    for _ in range(20):
+        told: dict[str, float] = ray.available_resources()
+        free = {kind: float(told.get(kind, 0.0)) for kind in ("CPU", "GPU")}
+        if free == before or free["CPU"] == ray.cluster_resources().get("CPU"):
+            break
+        before = free
+        time.sleep(0.6)
+    return free

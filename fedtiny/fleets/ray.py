@@ -19,6 +19,8 @@ from fedtiny.payload.messages import Order, Reply
 
 __all__ = ["Crew", "RayFleet"]
 
+_AT_WORK = ("load", "train", "pack", "queue", "failed", "start")
+
 START_S = 120.0
 """Longest time without a single actor before the fleet gives up."""
 
@@ -98,12 +100,14 @@ class _Actor:
         starting: Answers when it can take clients; None since it has.
         calls: What it has in hand, oldest first: never more than two, so that it need not wait for the driver.
         since: When it came to the oldest of them.
+        born: When it was asked for.
     """
 
     handle: "ActorHandle[ClientActor]"
     starting: "ObjectRef[int] | None"
     calls: deque[_Call] = field(default_factory=deque)
     since: float = 0.0
+    born: float = field(default_factory=time.monotonic)
 
 
 class RayFleet:
@@ -117,7 +121,8 @@ class RayFleet:
         self._times = Times({client: len(share) for client, share in world.shares.items()})
         self._hopeless: set[int] = set()
         self._spent: dict[str, float] = {}
-        self._wanted, self._alive_at = crew.actors, time.monotonic()
+        self._wanted = crew.actors
+        self._alive_at = self._asked_at = time.monotonic()
         self._actors: list[_Actor] = []
         self._fill()
 
@@ -127,26 +132,30 @@ class RayFleet:
         return self._size
 
     @property
+    def actors(self) -> int:
+        """Actors that are alive or starting."""
+        return len(self._actors)
+
+    @property
     def spent(self) -> Mapping[str, float]:
         """Seconds by what they went to, all actors together."""
         return self._spent
 
     def send(self, order: Order, clients: Sequence[int]) -> Iterator[Reply]:
         """Hands the clients to whichever actor is free, longest first, and yields replies as they come."""
-        began = time.perf_counter()
+        began, self._asked_at = time.perf_counter(), time.monotonic()
         box = [ray.put(order)]
         self._add("put", time.perf_counter() - began)
         trains, crew = order.training is not None, self._crew
         work = Work(clients, self._times, trains, crew.retries, self._hopeless, crew.deadline_s)
-        handled = 0.0
+        used = sum(self._spent.get(kind, 0.0) for kind in _AT_WORK)
         while work.left:
             self._hand_out(box, work)
             for actor in self._changed():
-                for reply in self._collect(actor, work):
-                    handled += reply.seconds
-                    yield reply
+                yield from self._collect(actor, work)
             yield from self._overdue(work)
-        self._add("idle", len(self._actors) * (time.perf_counter() - began) - handled)
+        used = sum(self._spent.get(kind, 0.0) for kind in _AT_WORK) - used
+        self._add("idle", len(self._actors) * (time.perf_counter() - began) - used)
 
     def close(self) -> None:
         """Ends the actors: they may be on a cluster that outlives the run."""
@@ -237,6 +246,7 @@ class RayFleet:
             self._replace(actor, work, shrink=False)
             return
         actor.starting, actor.since = None, time.monotonic()
+        self._add("start", actor.since - max(actor.born, self._asked_at))
         self._alive_at = actor.since
         yield from ()
 
@@ -255,6 +265,7 @@ class RayFleet:
     def _lost(self, actor: _Actor, reason: str, work: Work) -> Iterator[Reply]:
         """An actor is gone, or hangs. Who it was at is blamed if it was one client; what waited there is not."""
         call = actor.calls.popleft()
+        self._add("failed", time.monotonic() - actor.since)
         self._replace(actor, work, shrink="memory" in reason)
         if call.work is not work:
             return

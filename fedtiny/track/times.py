@@ -16,6 +16,7 @@ _DRIVER = {
     "other": "the rest",
 }
 _PLACES = {
+    "start": "starting actors, while clients waited for them",
     "load": "putting the order's weights into the network",
     "train": "training and measuring",
     "pack": "encoding the upload",

@@ -1,0 +1,128 @@
+"""What goes wrong in the field and in clusters: the result is the same, or says what it lacks."""
+
+import os
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import pytest
+from ray import cloudpickle
+
+from fedtiny.client.world import World
+from fedtiny.fleets import Inline, RayActors
+from fedtiny.fleets.ray import RayFleet
+from fedtiny.payload.fleet import Fleet
+from fedtiny.payload.messages import Order, Reply
+from fedtiny.sparse.engine.choose import Engine
+from fedtiny.sparse.network import Network
+from tests.fleets import trouble
+from tests.fleets.test_fleets import answers, order_for
+from tests.fleets.trouble import Kind, in_trouble
+
+cloudpickle.register_pickle_by_value(trouble)
+DENSE = Engine(name="dense")
+pytestmark = [pytest.mark.ray, pytest.mark.parametrize("engine", [DENSE], ids=["dense"])]
+
+
+@pytest.fixture(scope="module")
+def shared_ray() -> Iterator[None]:
+    """One Ray for the tests of this file, so that each need not wait for its own."""
+    with RayActors(actors=4).booting():
+        yield
+
+
+@pytest.fixture
+def clean(network: Network, world: World) -> dict[int, bytes | None]:
+    """What clients answer when nothing goes wrong."""
+    with Inline().open(world, 3, 3) as fleet:
+        return answers(fleet, order_for(network), range(3))
+
+
+def replies(fleet: Fleet, order: Order, clients: Sequence[int]) -> dict[int, Reply]:
+    return {reply.client: reply for reply in fleet.send(order, clients)}
+
+
+@pytest.mark.parametrize("actors", [1, 2])
+@pytest.mark.parametrize("kind", ["raise", "die", "hang", "memory"])
+@pytest.mark.usefixtures("shared_ray")
+def test_a_client_in_trouble_once_is_tried_again_elsewhere_with_the_same_bits(
+    network: Network, world: World, clean: dict[int, bytes | None], kind: Kind, actors: int, tmp_path: Path
+) -> None:
+    """Names of the chaos list: kill_actor_mid_client, client_raises, client_hangs, oom_in_actor."""
+    broken = in_trouble(world, 1, kind, 1, tmp_path / "diary")
+    with RayActors(actors=actors, deadline_s=4).open(broken, 3, 3) as fleet:
+        assert answers(fleet, order_for(network), range(3)) == clean
+        assert isinstance(fleet, RayFleet)
+        # Where memory was short, fewer take their turns from now on; all other places are taken again.
+        assert fleet.actors == (1 if kind == "memory" else actors)
+        assert answers(fleet, order_for(network), range(3)) == clean
+    (first,) = (tmp_path / "diary").iterdir()
+    assert int(first.read_text()) != os.getpid()
+
+
+@pytest.mark.parametrize(
+    ("kind", "reason"),
+    [
+        ("raise", "raised LookupError: the disk of this device is broken (tried 2 times)"),
+        ("die", "lost its actor ("),
+        ("hang", "did not answer within 2 s (tried 2 times)"),
+    ],
+)
+@pytest.mark.usefixtures("shared_ray")
+def test_a_client_in_trouble_for_good_is_given_up_with_its_reason_and_nobody_else_is(
+    network: Network, world: World, clean: dict[int, bytes | None], kind: Kind, reason: str, tmp_path: Path
+) -> None:
+    diary = tmp_path / "diary"
+    with RayActors(actors=2, deadline_s=2).open(in_trouble(world, 1, kind, 99, diary), 3, 3) as fleet:
+        told = replies(fleet, order_for(network), range(3))
+        assert {client: reply.buffer for client, reply in told.items()} == clean | {1: None}
+        assert told[1].failure.startswith(reason)
+        assert ("in __getitem__" in told[1].traceback) == (kind == "raise")
+        pids = [int(x.read_text()) for x in sorted(diary.iterdir())]
+        assert len(pids) == 2
+        assert pids[0] != pids[1]  # another process had its try
+        # It has failed for good, so the next time it has one try, until it answers again.
+        told = replies(fleet, order_for(network), range(3))
+        assert "tried" not in told[1].failure
+        assert len(list(diary.iterdir())) == 3
+
+
+@pytest.mark.usefixtures("shared_ray")
+def test_a_slow_client_keeps_nobody_waiting(
+    network: Network, world: World, clean: dict[int, bytes | None], tmp_path: Path
+) -> None:
+    """slow_client: it is handed out first, as it has the most data; the others are folded meanwhile."""
+    with RayActors(actors=2).open(in_trouble(world, 0, "slow", 1, tmp_path / "diary"), 3, 3) as fleet:
+        order = order_for(network)
+        told = list(fleet.send(order, range(3)))
+        assert [reply.client for reply in told] == [2, 1, 0]
+        assert {reply.client: reply.buffer for reply in told} == clean
+        # Now that it is known how long it takes, it goes first again; it is quick this time.
+        assert answers(fleet, order, range(3)) == clean
+
+
+@pytest.mark.usefixtures("shared_ray")
+def test_whoever_stops_listening_disturbs_nobody(
+    network: Network, world: World, clean: dict[int, bytes | None]
+) -> None:
+    with RayActors(actors=2).open(world, 3, 3) as fleet:
+        abandoned = fleet.send(order_for(network), range(3))
+        next(abandoned)
+        assert answers(fleet, order_for(network), range(3)) == clean
+
+
+@pytest.mark.usefixtures("shared_ray")
+def test_a_cluster_without_room_is_told_in_a_second_and_auto_fits_what_is_free(network: Network, world: World) -> None:
+    began = time.monotonic()
+    wants = r"fleet\.actors: 9 with 1 CPUs each need 9, but 4 are free; lower fleet\.actors or fleet\.cpus"
+    with pytest.raises(ValueError, match=wants), RayActors(actors=9).open(world, 3, 3):
+        pass
+    assert time.monotonic() - began < 2
+    with RayActors(actors=2).open(world, 3, 3) as first:
+        list(first.send(order_for(network), [0]))
+        with RayActors().open(world, 3, 3) as second:  # two CPUs are taken
+            assert isinstance(second, RayFleet)
+            assert second.actors == 2
+    with RayActors(cpus=2).open(world, 100, 100) as third:
+        assert isinstance(third, RayFleet)
+        assert third.actors == 2
