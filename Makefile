@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.ready
 
-.PHONY: help setup run test test-all check bench asan clean
+.PHONY: help setup run test test-all check bench bench-fleet asan clean
 .DEFAULT_GOAL := help
 
 help: ## list these targets
@@ -37,6 +37,15 @@ check: setup ## ruff, ruff format, mypy --strict, import-linter
 bench: setup ## FedTiny beside its controls on the quickstart's data (about 25 minutes on 2 cores)
 	$(BIN)/python benchmarks/quickstart.py
 
+PEERS := .venv-peers
+$(PEERS)/.ready:
+	$(PYTHON) -m venv $(PEERS)
+	$(PEERS)/bin/pip install --quiet --disable-pip-version-check "torch==2.13.0" "flwr[simulation]==1.41.0" "pfl[pytorch]==0.6.0" scikit-learn
+	@touch $@
+
+bench-fleet: setup $(PEERS)/.ready ## clients a second beside Flower and pfl-research, in an environment of their own (about 12 minutes)
+	$(BIN)/python benchmarks/against_peers.py $(PEERS)/bin/python
+
 asan: setup ## the engine's law with AddressSanitizer and UndefinedBehaviorSanitizer looking on
 	LD_PRELOAD="$$($${CXX:-c++} -print-file-name=libasan.so) $$($${CXX:-c++} -print-file-name=libubsan.so)" \
 	  ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=halt_on_error=1 \
@@ -44,4 +53,4 @@ asan: setup ## the engine's law with AddressSanitizer and UndefinedBehaviorSanit
 	  $(BIN)/python -m pytest -q -p no:cacheprovider tests/sparse/engine/test_law.py tests/sparse/engine/test_sparsify.py
 
 clean: ## remove what setup and the tools made (not runs/)
-	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis *.egg-info
+	rm -rf .venv $(PEERS) .mypy_cache .ruff_cache .pytest_cache .hypothesis *.egg-info

@@ -105,7 +105,10 @@ class Client:
     def _train(self, callbacks: list[pl.Callback], order: Order, batches: Batches) -> None:
         assert order.training is not None
         self._module.training_settings = order.training
-        self._trainer.train(self._module, batches, [*callbacks, KeepMask(order.mask)])
+        self._module.trainable = self._module.net.parameters()  # all of them, unless KeepMask knows better
+        if order.mask is not None:
+            callbacks = [*callbacks, KeepMask(order.mask)]
+        self._trainer.train(self._module, batches, callbacks)
 
     def _measure(self, callbacks: list[pl.Callback], indices: NDArray[np.int64]) -> None:
         world = self._world

@@ -44,8 +44,8 @@ class KeepMask(pl.Callback):
     Callbacks that read dense gradients must stand before this one in the trainer's list: hooks run in that order.
     """
 
-    def __init__(self, mask: Mask | None) -> None:
-        """Names the mask; None trains every weight."""
+    def __init__(self, mask: Mask) -> None:
+        """Names the mask."""
         self._mask = mask
         self._layers: list[_Layer] = []
         self._handles: list[RemovableHandle] = []
@@ -53,7 +53,7 @@ class KeepMask(pl.Callback):
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         """Hands the module what the optimizer may move. Lightning calls this before it asks for optimizers."""
         assert isinstance(pl_module, Classifier)
-        keep = {} if self._mask is None else self._mask.keep
+        keep = self._mask.keep
         trainable: list[nn.Parameter] = []
         for name, parameter in pl_module.net.named_parameters():
             if name not in keep or parameter.shape != keep[name].shape:  # not masked, or a vector already

@@ -11,6 +11,9 @@ from fedtiny.data.datasets import Images
 
 __all__ = ["Batches", "scaled"]
 
+_LITTLE = 1_000_000
+"""Pixels, 4 MB of them."""
+
 
 def scaled(images: NDArray[np.uint8], data: Images) -> Tensor:
     """Pixels as the network wants them: (N, C, H, W) float32, (pixel / 255 - mean) / std."""
@@ -59,9 +62,12 @@ class Batches:
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
         """Yields ((B, C, H, W) float32, (B,) int64)."""
         order = self._indices if self._rng is None else self._rng.permutation(self._indices)
+        # All at once where that is little: a tenth of a small step is the scaling of its batch.
+        little = len(order) * self._images[0].size <= _LITTLE
+        whole = scaled(self._images[order], self._data) if little else None
         for start, stop in zip(self._cuts[:-1], self._cuts[1:], strict=True):
             chosen = order[start:stop]
-            images = scaled(self._images[chosen], self._data)
+            images = scaled(self._images[chosen], self._data) if whole is None else whole[start:stop]
             if self._rng is not None and self._data.augment != "none":
                 images = self._vary(images)
             yield images, torch.from_numpy(self._labels[chosen])
