@@ -1,7 +1,7 @@
 """FedTiny's fleet beside Flower and pfl-research on one piece of work: python benchmarks/against_peers.py PEERS_PYTHON.
 
-`make bench-fleet` makes the peers' virtual environment (Flower pins another Ray) and runs this. Every figure is the median
-of five, taken in turns so that whatever else the machine does hits all three alike. The last line is JSON:
+`make bench-fleet` makes the peers' virtual environment (Flower pins another Ray) and runs this. Every figure is the
+median of five, taken in turns so that whatever else the machine does hits all three alike. The last line is JSON:
 clients a second at 300 clients.
 """
 

@@ -1,4 +1,4 @@
-"""Clients per second of Flower's Ray simulation on the fixed work of ../fleet.py: python flower_digits.py CLIENTS ROUNDS."""
+"""Clients per second of Flower's Ray simulation, on the fixed work of ../fleet.py: python flower_digits.py CLIENTS ROUNDS."""
 
 import os
 import sys
@@ -99,6 +99,5 @@ run_simulation(
     backend_config={"client_resources": {"num_cpus": 1, "num_gpus": 0.0}, "init_args": {"num_cpus": 2}},
 )
 seconds = float(np.diff(ended).mean())
-print(
-    f"flower clients={CLIENTS} first_round_s={ended[0] - start:.1f} round_s={seconds:.3f} clients_per_s={CLIENTS / seconds:.1f}"
-)
+first, rate = ended[0] - start, CLIENTS / seconds
+print(f"flower clients={CLIENTS} first_round_s={first:.1f} round_s={seconds:.3f} clients_per_s={rate:.1f}")

@@ -84,6 +84,5 @@ FederatedAveraging().run(
     callbacks=[Timed()],
 )
 seconds = float(np.diff(ended).mean())
-print(
-    f"pfl clients={CLIENTS} first_round_s={ended[0] - start:.1f} round_s={seconds:.3f} clients_per_s={CLIENTS / seconds:.1f}"
-)
+first, rate = ended[0] - start, CLIENTS / seconds
+print(f"pfl clients={CLIENTS} first_round_s={first:.1f} round_s={seconds:.3f} clients_per_s={rate:.1f}")

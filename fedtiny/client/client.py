@@ -25,7 +25,6 @@ from fedtiny.sparse.engine.choose import Engine
 from fedtiny.sparse.engine.kernels import EngineUnavailable, kernels
 from fedtiny.sparse.engine.resident import Resident
 from fedtiny.sparse.mask import Mask
-from fedtiny.sparse.network import load_, weights_of
 
 __all__ = ["Client"]
 
@@ -56,7 +55,7 @@ class Client:
         began = time.perf_counter()
         indices = world.shares[client]
         self._module.net = self._resident.under(order.mask)
-        load_(self._resident.module, order.weights)
+        self._resident.load_(order.weights)
         # Anything that draws from torch's global generator (augmentation, dropout) draws the client's own numbers.
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(seeds.number(world.seed, *path))
@@ -78,7 +77,7 @@ class Client:
             client=client,
             examples=len(indices),
             loss=float(self._module.epoch_loss.compute()) if trained else float("nan"),
-            values=self._packing.pack(weights_of(self._resident.module)) if trained else None,
+            values=self._packing.pack(self._resident.weights) if trained else None,
             packing=self._packing,
             answers=tuple(probe.answer() for probe in probes),
         )

@@ -61,7 +61,7 @@ class DeviceTrainer(pl.Trainer):
         loop._combined_loader, loop._data_source.instance = None, batches
         for callback in self._callbacks:
             callback.setup(self, module, "fit")
-        self.strategy.setup_optimizers(self)
+        self.strategy.optimizers = [module.configure_optimizers()]
         module.zero_grad()  # gradients of layers that the mask before left dense
         loop.run()
         loop.teardown()

@@ -12,7 +12,7 @@ from fedtiny.data.datasets import Images
 from fedtiny.data.loaders import Batches
 from fedtiny.sparse.engine.resident import Resident
 from fedtiny.sparse.mask import Mask
-from fedtiny.sparse.network import Weights, load_
+from fedtiny.sparse.network import Weights
 
 __all__ = ["Evaluation", "Examiner"]
 
@@ -55,7 +55,7 @@ class Examiner:
         if not len(self.labels):
             return None
         net = self.resident.under(mask).eval()
-        load_(self.resident.module, weights)
+        self.resident.load_(weights)
         logits, labels = [], []
         with torch.inference_mode():
             for images, truth in Batches(self.images, self.labels, np.arange(len(self.labels)), 250, self.data):

@@ -1,10 +1,12 @@
 """A network that stays in memory and takes the form in which a mask is fastest."""
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from fedtiny.sparse.engine.choose import Engine
 from fedtiny.sparse.engine.sparsify import densify, sparsify
 from fedtiny.sparse.mask import Mask
+from fedtiny.sparse.network import Weights, load_, weights_of
 
 __all__ = ["Resident"]
 
@@ -22,6 +24,7 @@ class Resident:
         self.module, self._engine = module, engine
         self._mask: Mask | None = None
         self._form = module
+        self._tensors = _tensors(module)
 
     def under(self, mask: Mask | None) -> nn.Module:
         """What to call while `mask` holds. What was returned before must not be called any more."""
@@ -31,5 +34,29 @@ class Resident:
             self._mask, self._form = None, self.module  # should what follows fail
             densify(self.module)
             self._form = self.module if mask is None else sparsify(self.module, mask, self._engine.dense_above)
+            self._tensors = _tensors(self.module) if self._form is self.module else {}
         self._mask = mask
         return self._form
+
+    # Dense, the tensors are read and written as they are: PyTorch's state dictionaries cost more than a small network.
+
+    def load_(self, weights: Weights) -> None:
+        """Copies `weights` into the module."""
+        if not self._tensors:
+            load_(self.module, weights)
+            return
+        assert self._tensors.keys() == weights.keys()
+        with torch.no_grad():
+            for name, tensor in self._tensors.items():
+                tensor.copy_(weights[name])
+
+    @property
+    def weights(self) -> Weights:
+        """The module's weights, dense; they may be the module's own, so that what changes it changes them."""
+        return self._tensors or weights_of(self.module)
+
+
+def _tensors(module: nn.Module) -> dict[str, Tensor]:
+    """Parameters and floating-point buffers by name, in the order of the state dictionary."""
+    named = dict(module.named_parameters()) | dict(module.named_buffers())
+    return {name: named[name].detach() for name in module.state_dict() if named[name].is_floating_point()}
