@@ -1,4 +1,4 @@
-"""Clients per second of Flower's Ray simulation, on the fixed work of ../fleet.py: python flower_digits.py CLIENTS ROUNDS."""
+"""Clients per second of Flower's Ray simulation on the work of ../fleet.py: python flower_digits.py CLIENTS ROUNDS."""
 
 import os
 import sys

@@ -1,4 +1,4 @@
-"""Clients per second of pfl-research, one process, on the fixed work of ../fleet.py: python pfl_digits.py CLIENTS ROUNDS."""
+"""Clients per second of pfl-research, one process, on the work of ../fleet.py: python pfl_digits.py CLIENTS ROUNDS."""
 
 import sys
 import time

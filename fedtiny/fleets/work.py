@@ -77,7 +77,7 @@ class Work:
         taken = [self._line.popleft()]
         if not self._times.known(self._trains):
             return tuple(taken)  # Nobody knows yet what a client takes.
-        most = len(self._line) // (2 * places)
+        most = len(self._line) // places
         seconds = self._times.expected(taken[0], self._trains)
         while len(taken) <= most and seconds < self._target:
             taken.append(self._line.popleft())
