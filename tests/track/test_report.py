@@ -62,12 +62,17 @@ SUMMARY: dict[str, object] = {
     "dense_flops_per_round_max": 1e7,
     "memory_bytes_max": 1000,
     "seconds": 3.0,
+    "dropped": 0,
+    "refused": 0,
+    "simulated_seconds": None,
+    "joules": None,
+    "time": {"driver": {"start": 1.0, "wait": 1.5, "fold": 0.5}, "clients": {"train": 2.0, "idle": 2.0}},
     "engine": {"name": "sparse", "reason": "sparse in 2 of 2 layers", "sparse_layers": ["a.weight", "b.weight"]},
 }
 
 
-def write(path: Path, tables: list[Table], records: list[RoundRecord]) -> str:
-    write_report(path, {"seed": 7}, START, tables, records, SUMMARY, [[3, 1], [0, 4]])
+def write(path: Path, tables: list[Table], records: list[RoundRecord], **more: object) -> str:
+    write_report(path, {"seed": 7}, START, tables, records, SUMMARY | more, [[3, 1], [0, 4]])
     return path.read_text(encoding="utf-8")
 
 
@@ -83,6 +88,22 @@ def test_the_page_tells_the_whole_story_and_loads_nothing(tmp_path: Path) -> Non
     assert "25 %" in page  # uploaded bytes against dense
     assert "<script src" not in page
     assert "<link" not in page
+
+
+def test_the_time_is_told_in_shares(tmp_path: Path) -> None:
+    page = write(tmp_path / "report.html", [], RECORDS)
+    assert "<td>driver: wait</td><td>1.50</td><td>50.0 %</td>" in page
+    assert "<td>clients: idle</td><td>2.00</td><td>50.0 %</td>" in page
+    assert "Accuracy against simulated time" not in page
+
+
+def test_simulated_time_and_dropped_clients_are_shown(tmp_path: Path) -> None:
+    records = [replace(x, simulated_seconds=60.0, joules=2.0, late=(1,), surplus=()) for x in RECORDS]
+    page = write(tmp_path / "report.html", [], records, simulated_seconds=150.0, joules=2500.0, dropped=3, refused=2)
+    assert "<h2>Accuracy against simulated time</h2>" in page
+    assert "<td>2.5 min</td>" in page
+    assert "<td>2.5 kJ</td>" in page
+    assert "<td>clients dropped</td><td>3</td><td>2 of them by a refused upload</td>" in page
 
 
 def test_a_run_that_never_moved_its_mask_has_no_picture_of_it(tmp_path: Path) -> None:

@@ -1,0 +1,115 @@
+"""Who is handed out next."""
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fedtiny.fleets.limits import usable_bytes, usable_cpus
+from fedtiny.fleets.work import Times, Work
+from fedtiny.payload.messages import Reply
+
+
+def work(times: Times, retries: int = 1, hopeless: set[int] | None = None, deadline_s: float | None = None) -> Work:
+    return Work(times.examples, times, True, retries, set() if hopeless is None else hopeless, deadline_s)
+
+
+def answer(client: int, seconds: float) -> Reply:
+    return Reply(client, b"", {"train": seconds})
+
+
+def test_longest_first_by_examples_then_by_measured_time() -> None:
+    times = Times({0: 10, 1: 30, 2: 20})
+    todo = work(times)
+    assert [todo.portion(1) for _ in range(4)] == [(1,), (2,), (0,), ()]
+    times.saw(0, True, 9.0)  # slower than its examples let one think
+    times.saw(1, True, 3.0)
+    times.saw(2, True, 2.0)
+    todo = work(times)
+    assert [todo.portion(1) for _ in range(3)] == [(0,), (1,), (2,)]
+
+
+def test_short_clients_go_out_together_but_never_more_than_a_fair_part() -> None:
+    times = Times(dict.fromkeys(range(100), 10))
+    for client in range(100):
+        times.saw(client, True, 0.03)
+    todo = work(times)
+    sizes = []
+    while portion := todo.portion(2):
+        sizes.append(len(portion))
+    assert sizes[0] == 4  # a tenth of a second and no more
+    assert sizes[-3:] == [1, 1, 1]
+    assert sum(sizes) == 100
+    assert len(work(times, deadline_s=0.5).portion(2)) == 2  # well below what one client may take
+
+
+def test_a_client_that_fails_goes_out_alone_once_more_and_then_is_given_up() -> None:
+    hopeless: set[int] = set()
+    times = Times({0: 10, 1: 10})
+    todo = work(times, hopeless=hopeless)
+    assert todo.portion(1) == (0,)
+    assert todo.failed(Reply(0, None, failure="raised")) is None
+    assert todo.portion(1) == (0,)
+    last = todo.failed(Reply(0, None, failure="raised"))
+    assert last is not None
+    assert last.failure == "raised (tried 2 times)"
+    assert (todo.left, hopeless) == (1, {0})
+    again = work(times, hopeless=hopeless)  # the next order: one try, until it answers
+    last = again.failed(Reply(0, None, failure="raised"))
+    assert last is not None
+    assert last.failure == "raised"
+    work(times, hopeless=hopeless).done(answer(0, 1.0))
+    assert hopeless == set()
+
+
+def test_whom_nobody_blames_waits_again_and_who_may_be_to_blame_goes_alone() -> None:
+    times = Times(dict.fromkeys(range(4), 10))
+    todo = work(times)
+    first = [todo.portion(1) for _ in range(4)]
+    assert first == [(0,), (1,), (2,), (3,)]
+    todo.put_back((2, 3))
+    todo.put_back((0, 1), alone=True)
+    assert [todo.portion(1) for _ in range(5)] == [(0,), (1,), (2,), (3,), ()]
+
+
+@given(st.lists(st.sampled_from(["done", "failed", "lost"]), max_size=60), st.integers(0, 2))
+def test_whatever_happens_everybody_is_accounted_for_once(events: list[str], retries: int) -> None:
+    todo = work(Times(dict.fromkeys(range(5), 10)), retries)
+    ended = []
+    for event in [*events, *["done"] * 20]:
+        portion = todo.portion(2)
+        if event == "lost":
+            todo.put_back(portion, alone=True)
+            continue
+        for client in portion:
+            reply = answer(client, 0.001) if event == "done" else Reply(client, None, failure="x")
+            if (todo.done(reply) if event == "done" else todo.failed(reply)) is not None:
+                ended.append(client)
+    assert sorted(ended) == [0, 1, 2, 3, 4]
+    assert todo.left == 0
+
+
+def test_the_least_of_machine_cgroup_and_slurm_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert usable_bytes(tmp_path) is None
+    (tmp_path / "proc").mkdir()
+    (tmp_path / "proc/meminfo").write_text("MemTotal: 99 kB\nMemAvailable:    5000 kB\n")
+    assert usable_bytes(tmp_path) == 5_120_000
+    cgroup = tmp_path / "sys/fs/cgroup"
+    cgroup.mkdir(parents=True)
+    (cgroup / "memory.max").write_text("max\n")
+    (cgroup / "memory.current").write_text("1000\n")
+    assert usable_bytes(tmp_path) == 5_120_000
+    (cgroup / "memory.max").write_text("4001000\n")
+    assert usable_bytes(tmp_path) == 4_000_000
+    monkeypatch.setenv("SLURM_MEM_PER_NODE", "3")
+    assert usable_bytes(tmp_path) == 3_000_000
+
+
+def test_slurms_cpus_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    machine = usable_cpus()
+    assert machine >= 1
+    monkeypatch.setenv("SLURM_CPUS_PER_TASK", "1")
+    assert usable_cpus() == 1
+    monkeypatch.setenv("SLURM_CPUS_PER_TASK", "1000")
+    assert usable_cpus() == machine

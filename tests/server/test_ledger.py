@@ -1,0 +1,87 @@
+"""Clients that lie or fail: what the ledger makes of them."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+
+import pytest
+
+from fedtiny.client.world import World
+from fedtiny.fleets.inline import InlineFleet
+from fedtiny.methods.aggregation import Mean
+from fedtiny.methods.base import ServerState
+from fedtiny.methods.dense import Dense
+from fedtiny.payload.codec import NOTHING, encode_order
+from fedtiny.payload.fleet import ClientFailed
+from fedtiny.payload.messages import Order, Reply
+from fedtiny.payload.training import Training
+from fedtiny.server.fingerprint import fingerprint
+from fedtiny.server.ledger import Ledger
+from fedtiny.sparse.engine.choose import Engine
+from fedtiny.sparse.network import Network
+from tests.conftest import federation
+
+pytestmark = pytest.mark.parametrize("engine", [Engine(name="dense")], ids=["dense"])
+TRAINING = Training(epochs=1, batch=16)
+
+
+class Lying:
+    """Clients of which some send one byte too many."""
+
+    def __init__(self, world: World, liars: set[int]) -> None:
+        self.fleet, self.liars = InlineFleet(world, 3), liars
+
+    @property
+    def size(self) -> int:
+        return self.fleet.size
+
+    @property
+    def spent(self) -> Mapping[str, float]:
+        return self.fleet.spent
+
+    def send(self, order: Order, clients: Sequence[int]) -> Iterator[Reply]:
+        for reply in self.fleet.send(order, clients):
+            buffer = reply.buffer or b""
+            yield replace(reply, buffer=buffer + b"!") if reply.client in self.liars else reply
+
+
+def ledger_of(world: World, network: Network, liars: set[int], quorum: float, told: list[str]) -> Ledger:
+    return Ledger(Lying(world, liars), world.layout, network, 200, quorum, told.append)
+
+
+def test_who_lies_is_as_if_not_there_and_is_told_once(network: Network, world: World) -> None:
+    told: list[str] = []
+    ledger = ledger_of(world, network, {1}, 0.5, told)
+    state = ServerState(0, network.weights, None)
+    method = Dense()
+    prints = []
+    for asked, clients in ((ledger, [0, 1, 2]), (federation(world, network), [0, 2])):
+        order = method.order(network, state, TRAINING)
+        after = method.absorb(network, state, asked.ask(order, clients), Mean().fold())
+        prints.append(fingerprint(after.weights, after.mask))
+    assert prints[0] == prints[1]
+    size = len(encode_order(order, NOTHING))
+    traffic = ledger.take()
+    assert traffic.refused == 1
+    (reason,) = traffic.dropped.values()
+    assert reason.startswith("was refused: must be ")
+    assert traffic.dropped.keys() == {1}
+    assert told == [f"client 1 {reason} (in round 1)"]
+    # It did send its bytes; and since nobody knows what it still holds, the next order is sent whole.
+    assert traffic.upload_bytes == 3 * next(ledger.ask(order, [0])).sent_bytes + 1
+    ledger.take()
+    list(ledger.ask(order, [1, 0]))
+    assert ledger.take().download_bytes > size
+    assert len(told) == 1
+
+
+@pytest.mark.parametrize(("quorum", "liars", "enough"), [(0.5, {1}, True), (0.5, {0, 1}, False), (1.0, {1}, False)])
+def test_the_quorum(network: Network, world: World, quorum: float, liars: set[int], enough: bool) -> None:
+    ledger = ledger_of(world, network, liars, quorum, [])
+    asked = ledger.ask(Order(4, network.weights, None, TRAINING), range(3))
+    if enough:
+        assert len(list(asked)) == 2
+        return
+    needed = 2 if quorum == 0.5 else 3
+    says = rf"of 3 answered in round 5, fewer than the quorum of {needed}: client {min(liars)} was refused: must be"
+    with pytest.raises(ClientFailed, match=says):
+        list(asked)
