@@ -106,8 +106,8 @@ def run(prepared: Prepared, folder: Path, sinks: Sequence[Sink] = (), resume: bo
         ledger = Ledger(fleet, world.layout, network, len(world.labels), config.quorum, tell, people, watch)
         with watch.on("select"):
             first = found.state if found else _begin(prepared, ledger)
-        waited = watch.seconds.pop("wait", 0.0)  # so far all of it was for the selection
-        watch.seconds["select"] += waited
+        watch.seconds["select"] += watch.seconds.pop("wait", 0.0)  # so far all of it was for the selection
+        put = fleet.spent.get("put", 0.0)
         selection = found.selection if found else ledger.take()
         ledger.held.update(found.held if found else {})
         tables = config.method.findings(network, first)
@@ -140,7 +140,9 @@ def run(prepared: Prepared, folder: Path, sinks: Sequence[Sink] = (), resume: bo
         seconds = {"seconds": spent + time.perf_counter() - began, "seconds_to_first_round": first_round}
         with watch.on("log"):
             save_model(folder / "model.safetensors", final.weights, final.mask, _about(prepared))
-        times = {"driver": dict(watch.seconds), "clients": dict(fleet.spent)}
+        put = fleet.spent.get("put", 0.0) - put
+        driver = watch.seconds | {"put": put, "wait": watch.seconds.get("wait", 0.0) - put}
+        times = {"driver": driver, "clients": {k: x for k, x in fleet.spent.items() if k != "put"}}
         summary = summarise(prepared, final, records, selection, last) | seconds | {"time": times}
         (folder / "summary.json").write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
         write_report(folder / "report.html", settings, start, tables, records, summary, last.confusion.tolist())

@@ -1,10 +1,11 @@
 """Clients as Ray actors. Beside `boot`, which starts Ray, this is the only place where it is imported."""
 
 import os
+import pickle
 import time
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import ray
 from ray import ObjectRef
@@ -25,6 +26,22 @@ START_S = 120.0
 """Longest time without a single actor before the fleet gives up."""
 
 
+Sent = tuple[Reply, pickle.PickleBuffer | None]
+"""A reply without its bytes, and its bytes, which pickle leaves where they are."""
+
+
+def _travelling(reply: Reply) -> Sent:
+    if reply.buffer is None:
+        return reply, None
+    return replace(reply, buffer=b""), pickle.PickleBuffer(reply.buffer)
+
+
+def _arrived(sent: Sent) -> Reply:
+    reply, buffer = sent
+    # A view of the node's shared memory: the upload is read from it, and then it is free again.
+    return reply if buffer is None else replace(reply, buffer=memoryview(buffer).cast("B"))
+
+
 class ClientActor:
     """A process that plays clients: a `Client` behind Ray's door."""
 
@@ -40,7 +57,7 @@ class ClientActor:
         """Answers once everything is imported and built: the process's id."""
         return os.getpid()
 
-    def send(self, box: "list[ObjectRef[Order]]", clients: Sequence[int]) -> list[Reply]:
+    def send(self, box: "list[ObjectRef[Order]]", clients: Sequence[int]) -> list[Sent]:
         """Carries out the order as each of the clients, in turn.
 
         Args:
@@ -52,9 +69,10 @@ class ClientActor:
             self._box, self._order = reference, ray.get(reference)
         replies = []
         for client in clients:
-            replies.append(self._client.send(self._order, client))
-            if replies[-1].buffer is None:
+            reply = self._client.send(self._order, client)
+            if reply.buffer is None:
                 self._client = self._new(self._world)
+            replies.append(_travelling(reply))
         return replies
 
 
@@ -86,7 +104,7 @@ class Crew:
 class _Call:
     """A portion of clients that an actor has in hand."""
 
-    reference: "ObjectRef[list[Reply]]"
+    reference: "ObjectRef[list[Sent]]"
     clients: tuple[int, ...]
     work: Work
 
@@ -212,9 +230,10 @@ class RayFleet:
             return
         call = actor.calls[0]
         try:
-            replies = ray.get(call.reference)
+            replies = [_arrived(sent) for sent in ray.get(call.reference)]
         except RayError as error:
-            yield from self._lost(actor, f"lost its actor ({_line(error)})", work)
+            # All it had in hand: an answer on its way may have gone with the process, and the next client begun.
+            yield from self._lost(actor, f"lost its actor ({_line(error)})", work, tuple(actor.calls))
             return
         actor.calls.popleft()
         visible, actor.since = time.monotonic() - actor.since, time.monotonic()
@@ -254,7 +273,9 @@ class RayFleet:
         now, limit = time.monotonic(), self._crew.deadline_s
         if limit is not None:
             for actor in [x for x in self._actors if x.calls and now - x.since >= limit]:
-                yield from self._lost(actor, f"did not answer within {limit:g} s", work)
+                answered, _ = ray.wait([actor.calls[0].reference], timeout=0)
+                if not answered:  # else it is the driver that was slow to look
+                    yield from self._lost(actor, f"did not answer within {limit:g} s", work, (actor.calls[0],))
         if not any(actor.calls for actor in self._actors) and now - self._alive_at > START_S:
             raise ClientFailed(
                 f"no actor could start within {START_S:g} s: {self._wanted} with {self._crew.cpus:g} CPUs and "
@@ -262,18 +283,17 @@ class RayFleet:
                 f"{ {k: v for k, v in ray.available_resources().items() if k in ('CPU', 'GPU')} } free"
             )
 
-    def _lost(self, actor: _Actor, reason: str, work: Work) -> Iterator[Reply]:
-        """An actor is gone, or hangs. Who it was at is blamed if it was one client; what waited there is not."""
-        call = actor.calls.popleft()
+    def _lost(self, actor: _Actor, reason: str, work: Work, suspects: Sequence[_Call]) -> Iterator[Reply]:
+        """An actor is gone, or hangs, at one of `suspects`. If that is one client, it is blamed; else each goes alone."""
         self._add("failed", time.monotonic() - actor.since)
+        for call in suspects:
+            actor.calls.remove(call)
         self._replace(actor, work, shrink="memory" in reason)
-        if call.work is not work:
+        clients = [client for call in suspects if call.work is work for client in call.clients]
+        if len(clients) > 1 or any(call.work is not work for call in suspects):
+            work.put_back(clients, alone=True)
             return
-        if len(call.clients) > 1:
-            work.put_back(call.clients, alone=True)
-            return
-        (client,) = call.clients
-        last = work.failed(Reply(client, None, failure=reason))
+        last = work.failed(Reply(*clients, None, failure=reason))
         if last is not None:
             yield last
 

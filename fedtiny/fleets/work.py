@@ -58,15 +58,18 @@ class Work:
             times: What they took before; is told what they take now.
             trains: Whether the order trains or only measures.
             retries: Tries beyond the first.
-            hopeless: Clients that failed for good the last time they were asked: they get one try. Is kept up to date.
+            hopeless: Clients that failed for good the last time they were asked: they get one try, alone. Is kept up
+                to date.
             deadline_s: Longest time of one client, so that a portion is well below it; None is no limit.
         """
         self._times, self._trains, self._retries, self._hopeless = times, trains, retries, hopeless
-        self._line = deque(sorted(clients, key=lambda client: (-times.expected(client, trains), client)))
-        self._alone: deque[int] = deque()
+        line = sorted(clients, key=lambda client: (-times.expected(client, trains), client))
+        self._line = deque(client for client in line if client not in hopeless)
+        self._alone = deque(client for client in line if client in hopeless)
+        self._suspects = set(self._alone)
         self._failures: Counter[int] = Counter()
         self._target = PORTION_S if deadline_s is None else min(PORTION_S, deadline_s / 10)
-        self.left = len(self._line)
+        self.left = len(line)
 
     def portion(self, places: int) -> tuple[int, ...]:
         """The clients to hand to one of so many places next; empty if nobody waits."""
@@ -85,19 +88,26 @@ class Work:
         return tuple(taken)
 
     def is_short(self) -> bool:
-        """Whether portions are so short that a place should have the next at hand before it is done with one."""
-        if not self._line or not self._times.known(self._trains):
+        """Whether portions are so short that a place should have the next at hand before it is done with one.
+
+        Not while anybody is suspected: who is tried alone has nobody waiting behind, or the blame would be unclear.
+        """
+        if self._suspects or not self._line or not self._times.known(self._trains):
             return False
         return self._times.expected(self._line[0], self._trains) < PORTION_S
 
     def put_back(self, clients: Iterable[int], alone: bool = False) -> None:
         """Has clients wait again that nobody blames; `alone` if one of them may be why their place is gone."""
-        (self._alone if alone else self._line).extendleft(reversed(tuple(clients)))
+        again = tuple(clients)
+        (self._alone if alone else self._line).extendleft(reversed(again))
+        if alone:
+            self._suspects.update(again)
 
     def done(self, reply: Reply) -> Reply:
         """Takes note of an answer."""
         self._times.saw(reply.client, self._trains, reply.seconds)
         self._hopeless.discard(reply.client)
+        self._suspects.discard(reply.client)
         self.left -= 1
         return reply
 
@@ -107,7 +117,9 @@ class Work:
         tries = self._failures[reply.client]
         if tries <= self._retries and reply.client not in self._hopeless:
             self._alone.append(reply.client)
+            self._suspects.add(reply.client)
             return None
         self._hopeless.add(reply.client)
+        self._suspects.discard(reply.client)
         self.left -= 1
         return replace(reply, failure=reply.failure + (f" (tried {tries} times)" if tries > 1 else ""))

@@ -61,7 +61,7 @@ class Reply:
     """
 
     client: int
-    buffer: bytes | None
+    buffer: bytes | memoryview | None
     spent: Mapping[str, float] = field(default_factory=dict)
     failure: str = ""
     traceback: str = ""

@@ -39,7 +39,9 @@ def upload_bytes(order: Order, packing: Packing) -> int:
     return _HEAD.size + values + sum(probe.answer_bytes(packing.layout.sizes) for probe in order.probes)
 
 
-def decode_upload(buffer: bytes, order: Order, packing: Packing, client: int, examples_most: int) -> Upload:
+def decode_upload(
+    buffer: bytes | memoryview, order: Order, packing: Packing, client: int, examples_most: int
+) -> Upload:
     """The upload that `encode_upload` wrote in answer to `order`. Nothing in it is taken on trust.
 
     Args:

@@ -9,6 +9,7 @@ __all__ = ["time_table"]
 _DRIVER = {
     "start": "starting Ray and its actors, as far as nothing else was done meanwhile",
     "select": "pretraining and the choice of the first mask, clients' work included",
+    "put": "putting orders where actors find them",
     "wait": "clients' work in the rounds: nothing to fold yet",
     "fold": "reading, checking and aggregating uploads, moving the mask",
     "evaluate": "testing the aggregate",

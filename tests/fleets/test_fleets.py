@@ -29,7 +29,7 @@ def order_for(network: Network) -> Order:
 
 
 def answers(fleet: Fleet, order: Order, clients: Sequence[int]) -> dict[int, bytes | None]:
-    return {reply.client: reply.buffer for reply in fleet.send(order, clients)}
+    return {reply.client: None if reply.buffer is None else bytes(reply.buffer) for reply in fleet.send(order, clients)}
 
 
 @pytest.mark.ray

@@ -63,6 +63,24 @@ def test_a_client_that_fails_goes_out_alone_once_more_and_then_is_given_up() -> 
     assert hopeless == set()
 
 
+def test_nobody_waits_behind_a_suspect_and_who_was_given_up_goes_alone() -> None:
+    times = Times(dict.fromkeys(range(6), 10))
+    for client in range(6):
+        times.saw(client, True, 0.01)
+    hopeless = {4}
+    todo = work(times, hopeless=hopeless)
+    assert not todo.is_short()
+    assert todo.portion(1) == (4,)
+    todo.done(answer(4, 0.01))
+    assert todo.is_short()
+    todo.put_back(todo.portion(2), alone=True)
+    assert not todo.is_short()
+    for client in (0, 1, 2):
+        assert todo.portion(1) == (client,)
+        todo.done(answer(client, 0.01))
+    assert todo.is_short()
+
+
 def test_whom_nobody_blames_waits_again_and_who_may_be_to_blame_goes_alone() -> None:
     times = Times(dict.fromkeys(range(4), 10))
     todo = work(times)

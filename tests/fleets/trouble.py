@@ -52,7 +52,7 @@ class Troubled(Mapping[int, Indices]):
                 case "hang":
                     time.sleep(3600)
                 case "slow":
-                    time.sleep(1.5)
+                    time.sleep(4)
         return self.shares[client]
 
     def __iter__(self) -> Iterator[int]:

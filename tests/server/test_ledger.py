@@ -40,7 +40,7 @@ class Lying:
 
     def send(self, order: Order, clients: Sequence[int]) -> Iterator[Reply]:
         for reply in self.fleet.send(order, clients):
-            buffer = reply.buffer or b""
+            buffer = bytes(reply.buffer or b"")
             yield replace(reply, buffer=buffer + b"!") if reply.client in self.liars else reply
 
 
