@@ -1,11 +1,9 @@
-"""Clients as Ray actors. Beside `boot`, which starts Ray, this is the only place where it is imported."""
+"""Clients as Ray actors: which of them gets whom, and what becomes of those that die, hang or raise."""
 
-import os
-import pickle
 import time
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import ray
 from ray import ObjectRef
@@ -13,6 +11,7 @@ from ray.actor import ActorHandle
 from ray.exceptions import RayError
 
 from fedtiny.client.world import World
+from fedtiny.fleets.actor import ClientActor, Sent, arrived
 from fedtiny.fleets.limits import actors_that_fit
 from fedtiny.fleets.work import Times, Work
 from fedtiny.payload.fleet import ClientFailed
@@ -24,56 +23,6 @@ _AT_WORK = ("load", "train", "pack", "queue", "failed", "start")
 
 START_S = 120.0
 """Longest time without a single actor before the fleet gives up."""
-
-
-Sent = tuple[Reply, pickle.PickleBuffer | None]
-"""A reply without its bytes, and its bytes, which pickle leaves where they are."""
-
-
-def _travelling(reply: Reply) -> Sent:
-    if reply.buffer is None:
-        return reply, None
-    return replace(reply, buffer=b""), pickle.PickleBuffer(reply.buffer)
-
-
-def _arrived(sent: Sent) -> Reply:
-    reply, buffer = sent
-    # A view of the node's shared memory: the upload is read from it, and then it is free again.
-    return reply if buffer is None else replace(reply, buffer=memoryview(buffer).cast("B"))
-
-
-class ClientActor:
-    """A process that plays clients: a `Client` behind Ray's door."""
-
-    def __init__(self, world: World) -> None:
-        """Starts in a new process, one actor each."""
-        from fedtiny.client.client import Client  # here, so that the driver need not wait for Lightning
-
-        self._world, self._new = world, Client
-        self._client = Client(world)
-        self._box: ObjectRef[Order] | None = None
-
-    def ready(self) -> int:
-        """Answers once everything is imported and built: the process's id."""
-        return os.getpid()
-
-    def send(self, box: "list[ObjectRef[Order]]", clients: Sequence[int]) -> list[Sent]:
-        """Carries out the order as each of the clients, in turn.
-
-        Args:
-            box: Holds the order's reference: it is fetched once, however many portions there are.
-            clients: Their ids.
-        """
-        (reference,) = box
-        if self._box != reference:
-            self._box, self._order = reference, ray.get(reference)
-        replies = []
-        for client in clients:
-            reply = self._client.send(self._order, client)
-            if reply.buffer is None:
-                self._client = self._new(self._world)
-            replies.append(_travelling(reply))
-        return replies
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,7 +179,7 @@ class RayFleet:
             return
         call = actor.calls[0]
         try:
-            replies = [_arrived(sent) for sent in ray.get(call.reference)]
+            replies = [arrived(sent) for sent in ray.get(call.reference)]
         except RayError as error:
             # All it had in hand: an answer on its way may have gone with the process, and the next client begun.
             yield from self._lost(actor, f"lost its actor ({_line(error)})", work, tuple(actor.calls))
@@ -284,7 +233,7 @@ class RayFleet:
             )
 
     def _lost(self, actor: _Actor, reason: str, work: Work, suspects: Sequence[_Call]) -> Iterator[Reply]:
-        """An actor is gone, or hangs, at one of `suspects`. If that is one client, it is blamed; else each goes alone."""
+        """An actor is gone, or hangs, at one of `suspects`: one client is blamed, of several each is tried alone."""
         self._add("failed", time.monotonic() - actor.since)
         for call in suspects:
             actor.calls.remove(call)
@@ -293,7 +242,8 @@ class RayFleet:
         if len(clients) > 1 or any(call.work is not work for call in suspects):
             work.put_back(clients, alone=True)
             return
-        last = work.failed(Reply(*clients, None, failure=reason))
+        (client,) = clients
+        last = work.failed(Reply(client, None, failure=reason))
         if last is not None:
             yield last
 

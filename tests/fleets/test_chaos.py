@@ -80,7 +80,7 @@ def test_a_client_in_trouble_for_good_is_given_up_with_its_reason_and_nobody_els
         assert told[1].failure.startswith(reason)
         assert ("in __getitem__" in told[1].traceback) == (kind == "raise")
         pids = [int(x.read_text()) for x in diary.iterdir()]
-        # Two tries of its own; before them one that is not held against it, if it was not alone with a process that died.
+        # Two tries of its own; before them one that is not held against it, if others were with a process that died.
         assert len(pids) == 2 or (kind == "die" and len(pids) == 3)
         assert len(set(pids)) == len(pids)  # another process had each try
         # It has failed for good, so the next time it has one try, until it answers again.
