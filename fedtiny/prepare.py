@@ -1,7 +1,7 @@
 """A run that can start: everything that could be wrong with its configuration is looked for here."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
@@ -10,15 +10,13 @@ from fedtiny.config.load import ConfigError
 from fedtiny.config.schema import RunConfig
 from fedtiny.data.examples import Examples
 from fedtiny.data.split import Shares
-from fedtiny.methods.base import ServerState
+from fedtiny.models.zoo import AnyModel
 from fedtiny.server.devices import memory_problems
 from fedtiny.server.effort import Effort
-from fedtiny.sparse.allocate import Uniform
 from fedtiny.sparse.cost import activation_bytes
 from fedtiny.sparse.engine.choose import Choice, choose
 from fedtiny.sparse.engine.kernels import EngineUnavailable, kernels
 from fedtiny.sparse.network import Network
-from fedtiny.sparse.select import keep_top
 
 __all__ = ["Prepared", "prepare"]
 
@@ -31,6 +29,7 @@ class Prepared:
         config: The configuration.
         examples: The data set.
         shares: Who holds which training example.
+        model: The network's architecture: the configuration's, unless the method has one of its own.
         network: The freshly initialised network.
         choice: Which engine computes, and why. The configuration names it too: a run of it chooses the same.
     """
@@ -38,22 +37,15 @@ class Prepared:
     config: RunConfig
     examples: Examples
     shares: Shares
+    model: AnyModel
     network: Network
     choice: Choice
 
 
 def _needed_bytes(config: RunConfig, network: Network) -> Callable[[int], int]:
-    """Batch -> bytes that training needs on a device in the costliest round.
-
-    The mask is not chosen yet: a uniform one of the method's density stands for it.
-    """
-    weights, mask = network.weights, None
-    if config.method.target < 1:
-        counts = Uniform().counts(network.prunable, config.method.target, seeds.stream(config.seed, "method"))
-        mask = keep_top({name: weights[name].abs() for name in network.prunable}, counts)
-    orders = (
-        config.method.order(network, ServerState(r, weights, mask), config.training) for r in range(config.rounds)
-    )
+    """Batch -> bytes that training needs on a device in the costliest round; the mask is not chosen yet: a sketch."""
+    state = config.method.sketch(network, seeds.stream(config.seed, "method"))
+    orders = (config.method.order(network, replace(state, round=r), config.training) for r in range(config.rounds))
     rest = max(Effort.of(network, order).memory_bytes for order in {str(o.probes): o for o in orders}.values())
     return lambda batch: rest + activation_bytes(network, batch)
 
@@ -89,9 +81,16 @@ def prepare(config: RunConfig, tell: Callable[[str], None] = lambda text: None) 
             )
     except ValueError as error:
         problems.append(f"clients: {error}")
-    module = config.model.build(channels, len(examples.classes), seeds.number(config.seed, "weights"))
-    network = Network.of(module, examples.shape, config.prunable)
+
+    def build(model: AnyModel) -> Network:
+        module = model.build(channels, len(examples.classes), seeds.number(config.seed, "weights"))
+        return Network.of(module, examples.shape, config.prunable)
+
+    model = config.model
+    network = build(model)
     try:
+        model = config.method.network(config.model, build)
+        network = network if model == config.model else build(model)
         config.method.check(network, seeds.stream(config.seed, "method"))
     except ValueError as error:
         problems.append(f"method: {error}")
@@ -100,6 +99,11 @@ def prepare(config: RunConfig, tell: Callable[[str], None] = lambda text: None) 
         problems.append(f"engine.dense_above: must name weights of the network, got {', '.join(unknown)}")
     if config.devices is not None:
         problems += memory_problems(config.devices, _needed_bytes(config, network), config.training.batch)
+    if not config.method.folds and config.aggregation.name != "mean":
+        problems.append(
+            f"aggregation: {config.method.name} aggregates in a way of its own, so it must be mean, "
+            f"got {config.aggregation.name}"
+        )
     least = config.aggregation.least()
     if least > (clients := min(config.cohort or config.clients, config.clients)):
         problems.append(
@@ -116,4 +120,4 @@ def prepare(config: RunConfig, tell: Callable[[str], None] = lambda text: None) 
     for remark in config.method.remarks(config.rounds):
         tell(f"note: {remark}")
     choice = choose(config.engine, network, config.training.batch, config.method.target, tell)
-    return Prepared(config.model_copy(update={"engine": choice.engine}), examples, shares, network, choice)
+    return Prepared(config.model_copy(update={"engine": choice.engine}), examples, shares, model, network, choice)

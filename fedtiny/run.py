@@ -178,7 +178,7 @@ def _world(prepared: Prepared) -> World:
     shapes = {name: tensor.shape for name, tensor in network.weights.items()}
     return World(
         seed=config.seed,
-        model=config.model,
+        model=prepared.model,
         channels=channels,
         classes=len(examples.classes),
         layout=Layout(shapes, frozenset(network.prunable)),
@@ -221,7 +221,7 @@ def _examiners(prepared: Prepared) -> tuple[Examiner, Examiner]:
 def _about(prepared: Prepared) -> dict[str, object]:
     config, examples = prepared.config, prepared.examples
     return {
-        "model": config.model.model_dump(mode="json"),
+        "model": prepared.model.model_dump(mode="json"),
         "input_shape": examples.shape,
         "classes": examples.classes,
         "mean": config.data.mean,

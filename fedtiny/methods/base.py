@@ -1,7 +1,7 @@
 """What a federated pruning method is: three verbs over explicit state."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Annotated
 
@@ -10,11 +10,14 @@ from pydantic import Field
 from torch import Tensor
 
 from fedtiny.methods.aggregation import Fold
+from fedtiny.models.zoo import AnyModel
 from fedtiny.payload.fleet import Federation
 from fedtiny.payload.messages import Order, Upload
 from fedtiny.payload.training import Training
+from fedtiny.sparse.allocate import Uniform
 from fedtiny.sparse.mask import Mask
 from fedtiny.sparse.network import Network, Weights
+from fedtiny.sparse.select import keep_top
 from fedtiny.table import Table
 from fedtiny.value import Value
 
@@ -45,8 +48,29 @@ class Method(Value, ABC):
 
     @property
     def target(self) -> float:
-        """The density over prunable weights that the method promises never to exceed."""
+        """The density over prunable weights that the method ends at; unless `ceiling` says so it never exceeds it."""
         return 1.0
+
+    def ceiling(self, round: int) -> float:
+        """The density over prunable weights that is never exceeded once so many rounds are complete."""
+        return self.target
+
+    @property
+    def folds(self) -> bool:
+        """Whether clients' weights become one by the run's `aggregation`; otherwise the method has a way of its own."""
+        return True
+
+    def network(self, model: AnyModel, build: Callable[[AnyModel], Network]) -> AnyModel:
+        """The network to train, where it is not the one that the configuration names.
+
+        Args:
+            model: What the configuration names.
+            build: Builds a model, for this run's pictures and classes.
+
+        Raises:
+            ValueError: There is none that fits; says why.
+        """
+        return model
 
     @abstractmethod
     def begin(self, network: Network, fleet: Federation, rng: np.random.Generator) -> ServerState:
@@ -77,6 +101,20 @@ class Method(Value, ABC):
             fold: How weights are aggregated; empty.
         """
         return replace(state, round=state.round + 1, weights=folded(uploads, fold))
+
+    def sketch(self, network: Network, rng: np.random.Generator) -> ServerState:
+        """A state like that after `begin`, made without asking anybody, to foresee costs with; weights mean nothing.
+
+        Raises:
+            ValueError: As in `begin`.
+        """
+        weights = dict(network.weights)
+        if self.target == 1:
+            return ServerState(0, weights, None)
+        counts = Uniform().counts(network.prunable, self.target, rng)
+        mask = keep_top({name: weights[name].abs() for name in network.prunable}, counts)
+        mask.apply_(weights)
+        return ServerState(0, weights, mask)
 
     def check(self, network: Network, rng: np.random.Generator) -> None:
         """Raises the `ValueError` that `begin` would, without asking any client."""

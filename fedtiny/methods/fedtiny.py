@@ -37,7 +37,7 @@ from fedtiny.methods.progressive import (
 from fedtiny.methods.selection import Aggregation, adapt, best
 from fedtiny.payload.fleet import Federation
 from fedtiny.payload.messages import Order, Upload
-from fedtiny.payload.probe import Gradients, TopGradients
+from fedtiny.payload.probes import Gradients, TopGradients
 from fedtiny.payload.training import Training
 from fedtiny.sparse.allocate import Noisy
 from fedtiny.sparse.mask import Mask

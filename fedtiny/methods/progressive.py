@@ -10,7 +10,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from fedtiny.payload.probe import Gradients
+from fedtiny.payload.probes import Gradients
 from fedtiny.sparse.mask import Mask
 from fedtiny.sparse.network import Network, Weights
 from fedtiny.sparse.schedule import cosine_count

@@ -13,7 +13,7 @@ import torch
 from fedtiny.methods.average import WeightedMean
 from fedtiny.payload.fleet import Federation
 from fedtiny.payload.messages import Order, Upload
-from fedtiny.payload.probe import BatchNormStatistics, LocalLoss, Loss, Moments, Statistics
+from fedtiny.payload.probes import BatchNormStatistics, LocalLoss, Loss, Moments, Statistics
 from fedtiny.sparse.mask import Mask
 from fedtiny.sparse.network import Weights
 

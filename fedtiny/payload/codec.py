@@ -23,7 +23,7 @@ from torch import Tensor
 from fedtiny.payload.bits import pack_mask, unpack_mask
 from fedtiny.payload.messages import Order
 from fedtiny.payload.packing import Layout
-from fedtiny.payload.probe import Probe
+from fedtiny.payload.probes import Probe
 from fedtiny.payload.training import Training
 from fedtiny.sparse.mask import Mask
 from fedtiny.sparse.network import Weights

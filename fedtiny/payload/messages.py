@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from torch import Tensor
 
 from fedtiny.payload.packing import Packing
-from fedtiny.payload.probe import Answer, Probe
+from fedtiny.payload.probes import Answer, Demand, Probe, Sizes
 from fedtiny.payload.training import Training
 from fedtiny.sparse.mask import Mask
 from fedtiny.sparse.network import Weights
@@ -46,6 +46,14 @@ class Order:
     training: Training | None
     probes: tuple[Probe, ...] = ()
     development: float = 1.0
+
+    def demands(self, sizes: Sizes) -> list[Demand]:
+        """What it asks of a device beyond plain training.
+
+        Args:
+            sizes: Name -> number of weights of each layer.
+        """
+        return [probe.demand(sizes) for probe in self.probes]
 
 
 @dataclass(frozen=True, slots=True)

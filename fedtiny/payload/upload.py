@@ -13,7 +13,7 @@ from torch import Tensor
 
 from fedtiny.payload.messages import Order, Upload
 from fedtiny.payload.packing import Packing
-from fedtiny.payload.probe import Answer
+from fedtiny.payload.probes import Answer
 
 __all__ = ["LARGEST", "decode_upload", "encode_upload", "upload_bytes"]
 

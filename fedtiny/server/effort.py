@@ -4,8 +4,7 @@ from dataclasses import dataclass
 from typing import Self
 
 from fedtiny.payload.messages import Order
-from fedtiny.payload.probe import TopGradients
-from fedtiny.sparse.cost import Accounting, activation_bytes, forward_flops, memory_bytes, training_flops
+from fedtiny.sparse.cost import Accounting, activation_bytes, dense_gradient_flops, forward_flops, memory_bytes
 from fedtiny.sparse.network import Network
 
 __all__ = ["ACCOUNTINGS", "Effort"]
@@ -23,7 +22,8 @@ class Effort:
         forward: FLOPs of one example's forward pass.
         dense_forward: The same without pruning.
         passes: Forward passes that an example takes: three if it is trained on.
-        extra: FLOPs of one example more, by accounting, in the step whose dense gradients are asked for.
+        once: FLOPs of one example more, by accounting, in a step whose dense gradients are asked for.
+        always: FLOPs of one example more, by accounting, in every step.
         memory_bytes: Training memory, activations apart.
         activation_bytes: Activations of one training step.
     """
@@ -33,31 +33,43 @@ class Effort:
     forward: float
     dense_forward: float
     passes: int
-    extra: dict[str, float]
+    once: dict[str, float]
+    always: dict[str, float]
     memory_bytes: int
     activation_bytes: int
 
     @classmethod
     def of(cls, network: Network, order: Order) -> Self:
-        """The costs of `order`."""
-        training = order.training
-        top = {k: n for probe in order.probes if isinstance(probe, TopGradients) for k, n in probe.count.items()}
-        batch = 0 if training is None else training.batch
+        """The costs of `order`, or of what is asked of one client in it: see `Order.of`."""
+        training, mask = order.training, order.mask
+        demands = order.demands({layer.name: layer.size for layer in network.layers})
+        always = {name for demand in demands if demand.every_step for name in demand.dense}
+        once = {name for demand in demands for name in demand.dense} - always
         return cls(
             epochs=order.development if training is None else training.epochs,
-            batch=batch,
-            forward=forward_flops(network, order.mask),
+            batch=0 if training is None else training.batch,
+            forward=forward_flops(network, mask),
             dense_forward=forward_flops(network, None),
             passes=1 if training is None else 3,
-            extra={x: training_flops(network, order.mask, 0, top, 1, x) for x in ACCOUNTINGS},
-            memory_bytes=memory_bytes(network, order.mask, training is not None and training.momentum > 0, top),
-            activation_bytes=activation_bytes(network, batch),
+            once={x: dense_gradient_flops(network, mask, once, x) for x in ACCOUNTINGS},
+            always={x: dense_gradient_flops(network, mask, always, x) for x in ACCOUNTINGS},
+            memory_bytes=memory_bytes(
+                network,
+                mask,
+                training is not None and training.momentum > 0,
+                once | always,
+                sum(demand.held_bytes for demand in demands),
+            ),
+            activation_bytes=activation_bytes(network, 0 if training is None else training.batch),
         )
 
     def flops(self, examples: int) -> dict[str, float]:
         """Of a client with so many examples, by accounting."""
-        passes = self.passes * self.forward * self.epochs * examples
-        return {accounting: passes + extra * min(examples, self.batch) for accounting, extra in self.extra.items()}
+        seen = self.epochs * examples
+        return {
+            x: (self.passes * self.forward + self.always[x]) * seen + self.once[x] * min(examples, self.batch)
+            for x in ACCOUNTINGS
+        }
 
     def dense_flops(self, examples: int) -> float:
         """What it would be without pruning."""

@@ -9,7 +9,7 @@ import torch
 from fedtiny.client.client import Client
 from fedtiny.client.world import World
 from fedtiny.payload.messages import Order, Upload
-from fedtiny.payload.probe import BatchNormStatistics, Gradients, LocalLoss, Loss, Statistics, TopGradients
+from fedtiny.payload.probes import BatchNormStatistics, Gradients, LocalLoss, Loss, Statistics, TopGradients
 from fedtiny.payload.training import Training
 from fedtiny.sparse.engine.choose import Engine
 from fedtiny.sparse.mask import Mask

@@ -12,7 +12,7 @@ from fedtiny.client.probes.batch_norm import RunningMoments
 from fedtiny.client.world import World
 from fedtiny.data.loaders import scaled
 from fedtiny.payload.messages import Order
-from fedtiny.payload.probe import BatchNormStatistics, Gradients, LocalLoss, Loss, Statistics, TopGradients
+from fedtiny.payload.probes import BatchNormStatistics, Gradients, LocalLoss, Loss, Statistics, TopGradients
 from fedtiny.payload.training import Training
 from fedtiny.sparse.network import Network, load_
 from tests.client.test_keep_mask import magnitude_mask

@@ -15,7 +15,7 @@ from fedtiny.methods.selection import (
     best,
     candidate_loss,
 )
-from fedtiny.payload.probe import Loss, Moments
+from fedtiny.payload.probes import Loss, Moments
 from fedtiny.sparse.network import Network
 from tests.client.test_keep_mask import magnitude_mask
 from tests.conftest import federation

@@ -14,7 +14,7 @@ from fedtiny.payload.codec import (
 )
 from fedtiny.payload.messages import Order, Upload
 from fedtiny.payload.packing import Layout, Packing
-from fedtiny.payload.probe import (
+from fedtiny.payload.probes import (
     BatchNormStatistics,
     Gradients,
     LocalLoss,

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from fedtiny.payload.messages import Order, Upload
 from fedtiny.payload.packing import Layout, Packing
-from fedtiny.payload.probe import (
+from fedtiny.payload.probes import (
     BatchNormStatistics,
     Gradients,
     LocalLoss,

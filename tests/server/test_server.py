@@ -11,7 +11,7 @@ from fedtiny.data.examples import Examples
 from fedtiny.payload.codec import NOTHING, encode_order, held_after
 from fedtiny.payload.messages import SERVER, Order
 from fedtiny.payload.packing import Layout
-from fedtiny.payload.probe import LocalLoss
+from fedtiny.payload.probes import LocalLoss
 from fedtiny.payload.training import Training
 from fedtiny.server.cohort import cohort
 from fedtiny.server.evaluate import Examiner

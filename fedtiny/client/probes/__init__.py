@@ -6,7 +6,7 @@ from fedtiny.client.probes.answering import Answering
 from fedtiny.client.probes.batch_norm import CollectStatistics
 from fedtiny.client.probes.loss import SumLoss
 from fedtiny.client.probes.top_gradients import CollectTopGradients
-from fedtiny.payload.probe import BatchNormStatistics, LocalLoss, TopGradients
+from fedtiny.payload.probes import BatchNormStatistics, LocalLoss, TopGradients
 from fedtiny.sparse.mask import Mask
 
 __all__ = ["Answering", "callback_for"]

@@ -8,7 +8,7 @@ from torch.utils.hooks import RemovableHandle
 
 from fedtiny.client.module import Batch, Classifier
 from fedtiny.client.probes.answering import Answering
-from fedtiny.payload.probe import Gradients, TopGradients
+from fedtiny.payload.probes import Gradients, TopGradients
 from fedtiny.sparse.buffer import TopBuffer
 from fedtiny.sparse.engine.layers import Sparse
 from fedtiny.sparse.mask import Mask
