@@ -46,7 +46,7 @@ class CollectGrowth(CollectTopGradients):
             top = self._buffers[name]
             if not weights[name].isfinite().all():
                 continue  # it diverged: the server will say so
-            possible = min(count, int((top.values.abs() > 0).sum()), int(keeps[name].sum()) - 1)
+            possible = max(0, min(count, int((top.values.abs() > 0).sum()), int(keeps[name].sum()) - 1))
             first, along, opposed = 0, (top.indices[:0], top.values[:0]), torch.zeros_like(keeps[name])
             if name in self._signs:
                 first = self._adjust.first(possible)

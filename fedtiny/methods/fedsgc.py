@@ -15,8 +15,8 @@ Decided here. A pruned weight does not move, so the d of a single round says not
 keeps the last direction that a weight had while any client trained it, and that of weights that clients grew and
 the vote rejected. Who is not asked in a round counts nothing, as in every method here: to count it with its old
 weights (Eq. 7) would slow this method alone by cohort / clients. `guided` is the paper's lambda, said to be 0.01: at
-which FedSGC differs from FedDST in a hundredth of the exchanged weights; ours is 0.5, and lambda k is rounded up. Better
-than the public code, in which no map reaches the client and no mask ever moves.
+which FedSGC differs from FedDST in a hundredth of the exchanged weights; ours is 0.5, and lambda k is rounded up.
+Better than the public code, in which no map reaches the client and no mask ever moves.
 """
 
 from collections.abc import Mapping

@@ -27,7 +27,7 @@ __all__ = ["Readjusting", "owned", "reprune"]
 
 
 class Readjusting(Method):
-    """One mask by magnitude; in adjusting rounds clients move it, each by itself, and the server makes one of theirs."""
+    """One mask by magnitude; in adjusting rounds each client moves its own, and the server makes one of theirs."""
 
     density: Density = 0.01
     """Kept / prunable weights, in (0, 1]; never exceeded between rounds."""
