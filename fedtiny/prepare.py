@@ -46,7 +46,8 @@ def _needed_bytes(config: RunConfig, network: Network) -> Callable[[int], int]:
     """Batch -> bytes that training needs on a device in the costliest round; the mask is not chosen yet: a sketch."""
     state = config.method.sketch(network, seeds.stream(config.seed, "method"))
     orders = (config.method.order(network, replace(state, round=r), config.training) for r in range(config.rounds))
-    rest = max(Effort.of(network, order).memory_bytes for order in {str(o.probes): o for o in orders}.values())
+    unlike = {str((order.probes, order.adjust)): order for order in orders}
+    rest = max(Effort.of(network, order).memory_bytes for order in unlike.values())
     return lambda batch: rest + activation_bytes(network, batch)
 
 
@@ -86,19 +87,20 @@ def prepare(config: RunConfig, tell: Callable[[str], None] = lambda text: None) 
         module = model.build(channels, len(examples.classes), seeds.number(config.seed, "weights"))
         return Network.of(module, examples.shape, config.prunable)
 
-    model = config.model
+    model, remarks = config.model, config.method.remarks(config.rounds)
     network = build(model)
     try:
         model = config.method.network(config.model, build)
         network = network if model == config.model else build(model)
         config.method.check(network, seeds.stream(config.seed, "method"))
+        remarks += config.method.check_training(config.training)
+        if config.devices is not None:
+            problems += memory_problems(config.devices, _needed_bytes(config, network), config.training.batch)
     except ValueError as error:
         problems.append(f"method: {error}")
     unknown = sorted(set(config.engine.dense_above) - {layer.name for layer in network.layers})
     if unknown:
         problems.append(f"engine.dense_above: must name weights of the network, got {', '.join(unknown)}")
-    if config.devices is not None:
-        problems += memory_problems(config.devices, _needed_bytes(config, network), config.training.batch)
     if not config.method.folds and config.aggregation.name != "mean":
         problems.append(
             f"aggregation: {config.method.name} aggregates in a way of its own, so it must be mean, "
@@ -117,7 +119,7 @@ def prepare(config: RunConfig, tell: Callable[[str], None] = lambda text: None) 
             problems.append(f"engine: {error}; or set engine=dense")
     if problems or shares is None:
         raise ConfigError(problems)
-    for remark in config.method.remarks(config.rounds):
+    for remark in remarks:
         tell(f"note: {remark}")
     choice = choose(config.engine, network, config.training.batch, config.method.target, tell)
     return Prepared(config.model_copy(update={"engine": choice.engine}), examples, shares, model, network, choice)

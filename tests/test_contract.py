@@ -1,6 +1,7 @@
 """The same questions to every method in the union."""
 
 import itertools
+import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import get_args
@@ -15,9 +16,10 @@ from fedtiny.methods import AnyMethod, Method, ServerState
 from fedtiny.methods.aggregation import AnyAggregation, Krum, Mean, Median, TrimmedMean
 from fedtiny.payload.codec import NOTHING, encode_order
 from fedtiny.payload.messages import Order, Reply
+from fedtiny.payload.packing import Packing
 from fedtiny.payload.probes import TopGradients
 from fedtiny.payload.training import Training
-from fedtiny.payload.upload import encode_upload
+from fedtiny.payload.upload import encode_upload, upload_bytes
 from fedtiny.server.fingerprint import fingerprint
 from fedtiny.server.ledger import Ledger
 from fedtiny.server.model_file import load_model, save_model
@@ -26,6 +28,8 @@ from tests.conftest import SMOKE, Runner, federation
 
 UNION, _ = get_args(AnyMethod)
 SETTINGS: dict[str, dict[str, object]] = {
+    "feddst": {"density": 0.05, "adjust_every": 1, "stop_round": 5},
+    "fedsgc": {"density": 0.05, "adjust_every": 1, "stop_round": 5},
     "fedtiny": {"density": 0.05, "candidates": 3, "adjust_every": 1, "stop_round": 5},
     "static": {"density": 0.05},
 }
@@ -80,14 +84,21 @@ def test_uploads_have_exact_zeros_and_measured_bytes(method: Method, network: Ne
     order = method.order(network, state, TRAINING)
     dense = sum(4 * x.numel() for name, x in state.weights.items() if order.mask is None or name not in order.mask.keep)
     kept = 4 * order.mask.kept if order.mask else 0
+    moved = order.adjust.count if order.adjust else {}
+    masks = sum(1 + (world.layout.sizes[name] + 7) // 8 for name in moved)
     for upload in fleet.ask(order, range(3)):
         assert upload.weights is not None
-        if order.mask is not None:
-            assert all(not upload.weights[name][~keep].any() for name, keep in order.mask.keep.items())
-        assert upload.sent_bytes == len(encode_upload(upload))
+        assert (upload.mask is not None) == bool(moved)  # a mask travels only where clients move their own
+        mask = upload.mask or order.mask
+        if mask is not None:
+            assert all(not upload.weights[name][~keep].any() for name, keep in mask.keep.items())
+        assert upload.sent_bytes == len(encode_upload(upload, order))
+        assert upload.sent_bytes <= upload_bytes(order, Packing.of(world.layout, order.mask))
         pairs = sum(n for probe in order.probes if isinstance(probe, TopGradients) for n in probe.count.values())
-        assert upload.sent_bytes <= dense + kept + 8 * pairs + 30
-    assert len(encode_order(order, NOTHING)) <= dense + kept + 700 + (order.mask.wire_bytes() if order.mask else 0)
+        assert upload.sent_bytes <= dense + kept + 8 * pairs + masks + 30
+    signs = 2 * masks if order.signs else 0  # two bits a weight
+    mask_bytes = order.mask.wire_bytes() if order.mask else 0
+    assert len(encode_order(order, NOTHING)) <= dense + kept + 700 + mask_bytes + signs
 
 
 FOLDS = [Mean(), Median(), TrimmedMean(trim=0.34), Krum(liars=0)]
@@ -155,13 +166,13 @@ def test_save_load_and_one_round_equal_two_rounds(
 @every_method
 def test_configuration_round_trip(method: Method) -> None:
     settings = method.model_dump(mode="json")
-    assert load([SMOKE], [f"method={settings}"]).method == method
+    assert load([SMOKE], [f"method={json.dumps(settings)}"]).method == method
 
 
 @every_method
 def test_one_client_with_all_data_and_a_cohort_of_one(method: Method, make_run: Runner) -> None:
     settings = method.model_dump(mode="json")
-    result = make_run(f"method={settings}", "clients=1", "rounds=2")
+    result = make_run(f"method={json.dumps(settings)}", "clients=1", "rounds=2")
     assert len(result.records) == 2
-    result = make_run(f"method={settings}", "cohort=1", "rounds=2", folder="cohort")
+    result = make_run(f"method={json.dumps(settings)}", "cohort=1", "rounds=2", folder="cohort")
     assert [len(record.clients) for record in result.records] == [1, 1]

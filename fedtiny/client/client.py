@@ -11,6 +11,7 @@ from lightning import pytorch as pl
 from numpy.typing import NDArray
 
 from fedtiny import seeds
+from fedtiny.client.adjusting import CollectGrowth
 from fedtiny.client.keep_mask import KeepMask
 from fedtiny.client.module import Classifier
 from fedtiny.client.probes import callback_for
@@ -25,6 +26,7 @@ from fedtiny.sparse.engine.choose import Engine
 from fedtiny.sparse.engine.kernels import EngineUnavailable, kernels
 from fedtiny.sparse.engine.resident import Resident
 from fedtiny.sparse.mask import Mask
+from fedtiny.sparse.network import Weights
 
 __all__ = ["Client"]
 
@@ -54,8 +56,8 @@ class Client:
         world, path = self._world, ("client", client, "round", order.round)
         began = time.perf_counter()
         indices = world.shares[client]
-        self._module.net = self._resident.under(order.mask)
-        self._resident.load_(order.weights)
+        self._put(order.mask, order.weights)
+        mask = order.mask
         # Anything that draws from torch's global generator (augmentation, dropout) draws the client's own numbers.
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(seeds.number(world.seed, *path))
@@ -65,13 +67,13 @@ class Client:
             if order.training is None:
                 self._measure(callbacks, self._development(client, order.development))
             else:
-                self._train(callbacks, order, Batches(
+                mask = self._train(callbacks, order, Batches(
                     world.images, world.labels, indices, order.training.batch, world.data,
                     seeds.stream(world.seed, *path),
                 ))  # fmt: skip
         self._spent = {"load": loaded - began, "train": time.perf_counter() - loaded}
-        if order.mask is not self._packed:
-            self._packed, self._packing = order.mask, Packing.of(world.layout, order.mask)
+        if mask is not self._packed:
+            self._packed, self._packing = mask, Packing.of(world.layout, mask)
         trained = order.training is not None
         return Upload(
             client=client,
@@ -80,13 +82,14 @@ class Client:
             values=self._packing.pack(self._resident.weights) if trained else None,
             packing=self._packing,
             answers=tuple(probe.answer() for probe in probes),
+            mask=None if order.adjust is None else mask,
         )
 
     def send(self, order: Order, client: int) -> Reply:
         """Carries out the order and encodes the upload. If that raises, the reply says what; then make a new place."""
         began = time.perf_counter()
         try:
-            buffer = encode_upload(self.carry_out(order, client))
+            buffer = encode_upload(self.carry_out(order, client), order)
         except Exception as error:
             reason = " ".join(str(error).split())
             return Reply(client, None, {}, f"raised {type(error).__name__}: {reason}", traceback.format_exc())
@@ -101,12 +104,33 @@ class Client:
         rng = seeds.stream(self._world.seed, "client", client, "development")
         return np.sort(rng.choice(indices, count, replace=False))
 
-    def _train(self, callbacks: list[pl.Callback], order: Order, batches: Batches) -> None:
+    def _put(self, mask: Mask | None, weights: Weights) -> None:
+        self._module.net = self._resident.under(mask)
+        self._resident.load_(weights)
+
+    def _train(self, callbacks: list[pl.Callback], order: Order, batches: Batches) -> Mask | None:
+        """Trains as the order says; gives the mask that holds in the end."""
         assert order.training is not None
-        self._module.training_settings = order.training
+        if order.adjust is None:
+            self._fit(callbacks, order.training, order.mask, batches)
+            return order.mask
+        assert not callbacks
+        growth = CollectGrowth(order)
+        before, after = order.adjust.split(order.training)
+        self._fit([growth], before, order.mask, batches)
+        weights = {name: tensor.clone() for name, tensor in self._resident.weights.items()}
+        mask = growth.moved(weights)
+        mask.apply_(weights)
+        self._put(mask, weights)
+        if after is not None:
+            self._fit([], after, mask, batches)  # its batches go on where those before have ended
+        return mask
+
+    def _fit(self, callbacks: list[pl.Callback], training: Training, mask: Mask | None, batches: Batches) -> None:
+        self._module.training_settings = training
         self._module.trainable = self._module.net.parameters()  # all of them, unless KeepMask knows better
-        if order.mask is not None:
-            callbacks = [*callbacks, KeepMask(order.mask)]
+        if mask is not None:
+            callbacks = [*callbacks, KeepMask(mask)]
         self._trainer.train(self._module, batches, callbacks)
 
     def _measure(self, callbacks: list[pl.Callback], indices: NDArray[np.int64]) -> None:

@@ -6,9 +6,11 @@ from pydantic import Field
 
 from fedtiny.methods.base import Method, ServerState
 from fedtiny.methods.dense import Dense
+from fedtiny.methods.feddst import FedDST
+from fedtiny.methods.fedsgc import FedSGC
 from fedtiny.methods.fedtiny import FedTiny
 from fedtiny.methods.static import Static
 
-__all__ = ["AnyMethod", "Dense", "FedTiny", "Method", "ServerState", "Static"]
+__all__ = ["AnyMethod", "Dense", "FedDST", "FedSGC", "FedTiny", "Method", "ServerState", "Static"]
 
-AnyMethod = Annotated[Dense | FedTiny | Static, Field(discriminator="name")]
+AnyMethod = Annotated[Dense | FedDST | FedSGC | FedTiny | Static, Field(discriminator="name")]

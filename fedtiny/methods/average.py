@@ -99,6 +99,11 @@ class OwnersMean:
         self._sum.add(self._whole.pack(upload.weights), upload.examples)
         self._weight += self._whole.pack(ones).to(torch.int64) * upload.examples
 
+    @property
+    def votes(self) -> Weights:
+        """Name -> float32 of its shape: the examples of the clients that keep each weight, together; whole numbers."""
+        return self._whole.unpack(self._weight)
+
     def result(self, otherwise: Weights | None = None) -> Weights:
         """The means by name, float32.
 

@@ -119,6 +119,14 @@ class Method(Value, ABC):
     def check(self, network: Network, rng: np.random.Generator) -> None:
         """Raises the `ValueError` that `begin` would, without asking any client."""
 
+    def check_training(self, training: Training) -> tuple[str, ...]:
+        """What a user should know of local training like this with this method, a line each.
+
+        Raises:
+            ValueError: Clients cannot train so; says why.
+        """
+        return ()
+
     def remarks(self, rounds: int) -> tuple[str, ...]:
         """What a user should know of a run of so many rounds before it starts, a line each."""
         return ()

@@ -8,6 +8,8 @@ tensor follows; then, for each tensor in turn,
   the places that changed, whichever is shorter;
 * if it follows: its kept values, or all of them where it is not masked, float32.
 
+Last come the signs of the layers that the client is to adjust, if it is to go by any.
+
 A download is encoded against what the client still holds: tensors it has already are left out, a mask it knows costs
 nothing, and training settings travel only when they change. Floats are exact: decoding gives the same bits.
 """
@@ -20,7 +22,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fedtiny.payload.bits import pack_mask, unpack_mask
+from fedtiny.payload.adjustment import Adjustment
+from fedtiny.payload.bits import pack_mask, pack_signs, unpack_mask, unpack_signs
 from fedtiny.payload.messages import Order
 from fedtiny.payload.packing import Layout
 from fedtiny.payload.probes import Probe
@@ -65,6 +68,8 @@ class _Instructions(Value):
     training: Training | None = None
     trains: bool = False
     probes: tuple[Probe, ...] = ()
+    adjust: Adjustment | None = None
+    signed: bool = False
 
 
 def held_after(order: Order, held: Held) -> Held:
@@ -80,12 +85,21 @@ def encode_order(order: Order, held: Held) -> bytes:
         training=None if order.training == held.training else order.training,
         trains=order.training is not None,
         probes=order.probes,
+        adjust=order.adjust,
+        signed=order.signs is not None,
     )
     instructions = json.dumps(
         small_print.model_dump(mode="json", exclude_defaults=True) | _kinds(order), separators=(",", ":")
     ).encode()
     head = _ORDER.pack(order.round, order.development, len(instructions))
-    return head + instructions + _encode_weights(order.weights, order.mask, held)
+    return head + instructions + _encode_weights(order.weights, order.mask, held) + _encode_signs(order)
+
+
+def _encode_signs(order: Order) -> bytes:
+    if order.signs is None:
+        return b""
+    assert order.mask is not None
+    return b"".join(pack_signs(signs, order.mask.keep[name]) for name, signs in order.signs.items())
 
 
 def _kinds(order: Order) -> dict[str, object]:
@@ -98,9 +112,16 @@ def decode_order(buffer: bytes, layout: Layout, held: Held) -> Order:
     round, development, length = _ORDER.unpack_from(buffer)
     start = _ORDER.size + length
     small_print = _Instructions.model_validate_json(buffer[_ORDER.size : start])
-    weights, mask, _ = _decode_weights(memoryview(buffer)[start:], layout, held)
+    weights, mask, end = _decode_weights(memoryview(buffer)[start:], layout, held)
     training = (small_print.training or held.training) if small_print.trains else None
-    return Order(round, weights, mask, training, small_print.probes, development)
+    signs: dict[str, Tensor] | None = None
+    if small_print.signed:
+        assert small_print.adjust is not None
+        assert mask is not None
+        signs, end = {}, start + end
+        for name in small_print.adjust.count:
+            signs[name], end = unpack_signs(memoryview(buffer), end, mask.keep[name])
+    return Order(round, weights, mask, training, small_print.probes, development, small_print.adjust, signs)
 
 
 def _encode_weights(weights: Weights, mask: Mask | None, held: Held) -> bytes:

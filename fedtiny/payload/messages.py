@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 from torch import Tensor
 
+from fedtiny.payload.adjustment import Adjustment
 from fedtiny.payload.packing import Packing
 from fedtiny.payload.probes import Answer, Demand, Probe, Sizes
 from fedtiny.payload.training import Training
@@ -38,6 +39,10 @@ class Order:
         training: Local epochs, batch size, optimizer; None asks for probes without training.
         probes: Extra measurements, answered in this order.
         development: Share of the local examples that probes without training see, in (0, 1].
+        adjust: How the client moves its mask between two local epochs; None leaves it. Such an order has no probes.
+        signs: Adjusted layer -> int8 of its shape, the direction of the global weight's last change: -1, 0 or 1. The
+            guided part of an adjustment first drops weights that trained against it, and grows ones that would go
+            along. None says nothing of directions.
     """
 
     round: int
@@ -46,6 +51,8 @@ class Order:
     training: Training | None
     probes: tuple[Probe, ...] = ()
     development: float = 1.0
+    adjust: Adjustment | None = None
+    signs: Mapping[str, Tensor] | None = None
 
     def demands(self, sizes: Sizes) -> list[Demand]:
         """What it asks of a device beyond plain training.
@@ -53,7 +60,11 @@ class Order:
         Args:
             sizes: Name -> number of weights of each layer.
         """
-        return [probe.demand(sizes) for probe in self.probes]
+        own = []
+        if self.adjust is not None:
+            assert self.mask is not None
+            own = [self.adjust.demand(sizes, {name: int(self.mask.keep[name].sum()) for name in self.adjust.count})]
+        return own + [probe.demand(sizes) for probe in self.probes]
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +103,7 @@ class Upload:
         packing: How they are packed.
         answers: One entry for each probe of the order, in its order.
         sent_bytes: Encoded size of this message, measured and not estimated.
+        mask: The client's own mask if it was asked to move it; None where that of the order holds.
     """
 
     client: int
@@ -101,6 +113,7 @@ class Upload:
     packing: Packing
     answers: tuple[Answer, ...] = ()
     sent_bytes: int = 0
+    mask: Mask | None = None
 
     @property
     def weights(self) -> Weights | None:

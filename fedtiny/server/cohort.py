@@ -59,7 +59,8 @@ class Population:
         Args:
             order: What they are asked.
             effort: What it costs.
-            packing: Of the weights that are sent back.
+            packing: Of the weights that are sent back. Where clients move their masks, as many come back, and masks
+                that are counted with the most they can take.
             downloads: Client -> bytes of its download.
         """
         back = upload_bytes(order, packing)

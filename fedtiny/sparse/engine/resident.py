@@ -4,6 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from fedtiny.sparse.engine.choose import Engine
+from fedtiny.sparse.engine.layers import Sparse
 from fedtiny.sparse.engine.sparsify import densify, sparsify
 from fedtiny.sparse.mask import Mask
 from fedtiny.sparse.network import Weights, load_, weights_of
@@ -34,7 +35,9 @@ class Resident:
             self._mask, self._form = None, self.module  # should what follows fail
             densify(self.module)
             self._form = self.module if mask is None else sparsify(self.module, mask, self._engine.dense_above)
-            self._tensors = _tensors(self.module) if self._form is self.module else {}
+            # A form may be the module itself and yet hold vectors: where there was nothing to fuse.
+            dense = not any(isinstance(layer, Sparse) for layer in self.module.modules())
+            self._tensors = _tensors(self.module) if dense else {}
         self._mask = mask
         return self._form
 
