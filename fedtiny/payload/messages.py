@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from torch import Tensor
 
 from fedtiny.payload.packing import Packing
-from fedtiny.payload.probes import Answer, Demand, Probe, Sizes
+from fedtiny.payload.probes import Answer, Demand, Look, Probe, Sizes
 from fedtiny.payload.training import Training
 from fedtiny.sparse.mask import Mask
 from fedtiny.sparse.network import Weights
@@ -54,6 +54,13 @@ class Order:
             sizes: Name -> number of weights of each layer.
         """
         return [probe.demand(sizes) for probe in self.probes]
+
+    @property
+    def look(self) -> Look:
+        """What its probes look at where nothing is trained; all of them at the same."""
+        looks = {probe.look for probe in self.probes} or {Look()}
+        assert len(looks) == 1, looks
+        return looks.pop()
 
 
 @dataclass(frozen=True, slots=True)
