@@ -90,4 +90,4 @@ def flow(net: nn.Module, names: Iterable[str], input_shape: tuple[int, ...]) -> 
         total = net(torch.ones(1, *input_shape, dtype=torch.float64)).sum()
         parts = torch.autograd.grad(total, list(weights.values()))
     pairs = zip(weights.items(), parts, strict=True)
-    return {name: weight.detach() * part for (name, weight), part in pairs}, float(total)
+    return {name: weight.detach() * part for (name, weight), part in pairs}, float(total.detach())

@@ -25,7 +25,7 @@ def test_saliency_by_hand() -> None:
     (g,) = gradients(net, ["0.weight"], (X, tensor([0])))
     assert g.tolist() == [[-1.0, -0.5], [1.0, 0.5]]
     # |g w| = (1, 1/2, 1/2, 0), together 2.
-    (score,) = normalised([(g * net[0].weight.detach()).abs()])
+    (score,) = normalised([(g * net.get_parameter("0.weight").detach()).abs()])
     assert score.tolist() == [0.5, 0.25, 0.25, 0.0]
 
 
@@ -74,7 +74,7 @@ def test_what_grasp_removes_raises_the_gradient_and_what_it_keeps_would_not() ->
     batches = [(torch.randn(8, 6).double(), torch.arange(8) % 3)]
     (score,) = flow_scores(net, ["0.weight"], batches, 1.0)
     before = squared_norm(net, ["0.weight"], batches, 1.0)
-    weight = net[0].weight
+    weight = net.get_parameter("0.weight")
     for index, sign in ((int(score.argmax()), 1), (int(score.argmin()), -1)):
         kept = weight.data.view(-1)[index].item()
         weight.data.view(-1)[index] = 0.0

@@ -79,5 +79,5 @@ def test_records_and_summary_tell_what_was_trained_and_what_dense_would_have_bee
     assert isinstance(parameters, int)
     assert isinstance(reference, int)
     assert summary["density_all"] == small.records[-1].density_all == parameters / reference
-    rows = {row[0]: row[1:] for row in result_table(summary | {"seconds": 1.0}).rows}
+    rows = {row[0]: row[1:] for row in result_table({**summary, "seconds": 1.0}).rows}
     assert rows["density of all parameters"] == (f"{100 * parameters / reference:.3g} %", f"of {reference:,}")

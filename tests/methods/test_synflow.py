@@ -45,13 +45,14 @@ def layer_flows(network: Network, mask: Mask | None = None) -> tuple[dict[str, f
 def test_flow_by_hand() -> None:
     # Outputs: |W2| |W1| 1 with W1 = ((1, -2), (0, 3)) and W2 = ((-1, 2)): hidden (3, 3), R = 9. First layer's scores:
     # (1 * 1, 2 * 1), (0, 3 * 2); second's: 1 * 3, 2 * 3.
-    net = nn.Sequential(nn.Flatten(), nn.Linear(2, 2), nn.ReLU(), nn.Linear(2, 1))
-    net[1].weight.data, net[3].weight.data = torch.tensor([[1.0, -2.0], [0.0, 3.0]]), torch.tensor([[-1.0, 2.0]])
+    first, second = nn.Linear(2, 2), nn.Linear(2, 1)
+    first.weight.data, second.weight.data = torch.tensor([[1.0, -2.0], [0.0, 3.0]]), torch.tensor([[-1.0, 2.0]])
+    net = nn.Sequential(nn.Flatten(), first, nn.ReLU(), second)
     scores, total = flow(positive(net), ["1.weight", "3.weight"], (2, 1, 1))
     assert total == 9
     assert scores["1.weight"].tolist() == [[1, 2], [0, 6]]
     assert scores["3.weight"].tolist() == [[3, 6]]
-    assert net[1].weight.tolist() == [[1, -2], [0, 3]]  # a copy was scored
+    assert first.weight.tolist() == [[1, -2], [0, 3]]  # a copy was scored
 
 
 @settings(max_examples=15, deadline=None)
