@@ -226,7 +226,7 @@ def _methods() -> None:
 
     union, _ = get_args(AnyMethod)
     for method in get_args(union):
-        print(f"{method.model_fields['name'].default:10} {(method.__doc__ or '').splitlines()[0]}")
+        print(f"{method.model_fields['name'].default:12} {(method.__doc__ or '').splitlines()[0]}")
 
 
 if __name__ == "__main__":

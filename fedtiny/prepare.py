@@ -31,6 +31,7 @@ class Prepared:
         shares: Who holds which training example.
         model: The network's architecture: the configuration's, unless the method has one of its own.
         network: The freshly initialised network.
+        reference: The network that the configuration names; figures "of dense" are shares of it.
         choice: Which engine computes, and why. The configuration names it too: a run of it chooses the same.
     """
 
@@ -39,6 +40,7 @@ class Prepared:
     shares: Shares
     model: AnyModel
     network: Network
+    reference: Network
     choice: Choice
 
 
@@ -80,6 +82,11 @@ def prepare(config: RunConfig, tell: Callable[[str], None] = lambda text: None) 
                 f"pretraining.epochs: must be 0 where the server holds fewer than 2 public examples "
                 f"(split.public), got {config.pretraining.epochs}"
             )
+        if len(shares.public) < config.method.public:
+            problems.append(
+                f"split.public: must be at least {config.method.public}, since {config.method.name} so set asks the "
+                f"server itself, got {len(shares.public)}"
+            )
     except ValueError as error:
         problems.append(f"clients: {error}")
 
@@ -88,7 +95,7 @@ def prepare(config: RunConfig, tell: Callable[[str], None] = lambda text: None) 
         return Network.of(module, examples.shape, config.prunable)
 
     model, remarks = config.model, config.method.remarks(config.rounds)
-    network = build(model)
+    network = reference = build(model)
     try:
         model = config.method.network(config.model, build)
         network = network if model == config.model else build(model)
@@ -122,4 +129,5 @@ def prepare(config: RunConfig, tell: Callable[[str], None] = lambda text: None) 
     for remark in remarks:
         tell(f"note: {remark}")
     choice = choose(config.engine, network, config.training.batch, config.method.target, tell)
-    return Prepared(config.model_copy(update={"engine": choice.engine}), examples, shares, model, network, choice)
+    config = config.model_copy(update={"engine": choice.engine})
+    return Prepared(config, examples, shares, model, network, reference, choice)

@@ -123,6 +123,7 @@ def run(prepared: Prepared, folder: Path, sinks: Sequence[Sink] = (), resume: bo
             config.evaluate_every,
             config.seed,
             config.aggregation,
+            prepared.reference,
         )
         final, last = first, None
         test, validation = _examiners(prepared)

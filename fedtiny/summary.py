@@ -51,9 +51,9 @@ def summarise(
         selection: What crossed the network before the first round.
         last: The last evaluation on the test set.
     """
-    config, network = prepared.config, prepared.network
+    config, network, reference = prepared.config, prepared.network, prepared.reference
     cohort = min(config.cohort or config.clients, config.clients)
-    dense_model = 4 * sum(tensor.numel() for tensor in state.weights.values())
+    dense_model = 4 * sum(tensor.numel() for tensor in reference.weights.values())
     evaluated = [record for record in records if record.test_accuracy is not None]
     return {
         "name": config.name,
@@ -61,11 +61,13 @@ def summarise(
         "seed": config.seed,
         "rounds": len(records),
         "clients": config.clients,
+        "model": prepared.model.model_dump(mode="json"),
         "parameters": network.parameters,
+        "reference_parameters": reference.parameters,
         "prunable": sum(layer.size for layer in network.layers if layer.prunable),
         "density_target": config.method.target,
         "density": state.mask.density if state.mask else 1.0,
-        "density_all": density_all(network, state.mask),
+        "density_all": density_all(network, state.mask, reference),
         "test_accuracy": last.accuracy,
         "test_loss": last.loss,
         "validation_accuracy": evaluated[-1].validation_accuracy,

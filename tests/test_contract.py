@@ -31,7 +31,11 @@ SETTINGS: dict[str, dict[str, object]] = {
     "feddst": {"density": 0.05, "adjust_every": 1, "stop_round": 5},
     "fedsgc": {"density": 0.05, "adjust_every": 1, "stop_round": 5},
     "fedtiny": {"density": 0.05, "candidates": 3, "adjust_every": 1, "stop_round": 5},
+    "grasp": {"density": 0.05, "scorer": "clients", "batch": 8},
+    "small_dense": {"density": 0.05},
+    "snip": {"density": 0.05, "scorer": "clients", "batch": 16},
     "static": {"density": 0.05},
+    "synflow": {"density": 0.05, "steps": 10},
 }
 TRAINING = Training(epochs=1, batch=16)
 

@@ -20,7 +20,6 @@ from fedtiny.client.world import World
 from fedtiny.data.loaders import Batches
 from fedtiny.payload.messages import Order, Reply, Upload
 from fedtiny.payload.packing import Packing
-from fedtiny.payload.training import Training
 from fedtiny.payload.upload import encode_upload
 from fedtiny.sparse.engine.choose import Engine
 from fedtiny.sparse.engine.kernels import EngineUnavailable, kernels
@@ -65,7 +64,7 @@ class Client:
             callbacks: list[pl.Callback] = [*probes]
             loaded = time.perf_counter()
             if order.training is None:
-                self._measure(callbacks, self._development(client, order.development))
+                self._measure(callbacks, order, client)
             else:
                 mask = self._train(callbacks, order, Batches(
                     world.images, world.labels, indices, order.training.batch, world.data,
@@ -133,10 +132,15 @@ class Client:
             callbacks = [*callbacks, KeepMask(mask)]
         self._trainer.train(self._module, batches, callbacks)
 
-    def _measure(self, callbacks: list[pl.Callback], indices: NDArray[np.int64]) -> None:
-        world = self._world
-        batches = Batches(world.images, world.labels, indices, Training().batch, world.data)
-        self._trainer.measure(self._module, batches, callbacks)
+    def _measure(self, callbacks: list[pl.Callback], order: Order, client: int) -> None:
+        world, look = self._world, order.look
+        indices = self._development(client, order.development)
+        if look.batches is not None:
+            drawn = seeds.stream(world.seed, "client", client, "look").permutation(indices)
+            indices = drawn[: look.batches * look.batch]
+        self._trainer.measure(
+            self._module, Batches(world.images, world.labels, indices, look.batch, world.data), callbacks
+        )
 
 
 def _available(engine: Engine) -> Engine:

@@ -6,11 +6,22 @@ from pydantic import Field
 
 from fedtiny.methods.base import Method, ServerState
 from fedtiny.methods.dense import Dense
-from fedtiny.methods.feddst import FedDST
-from fedtiny.methods.fedsgc import FedSGC
 from fedtiny.methods.fedtiny import FedTiny
+from fedtiny.methods.one_shot import OneShot
+from fedtiny.methods.readjusting import Readjusting
+from fedtiny.methods.small_dense import SmallDense
 from fedtiny.methods.static import Static
 
-__all__ = ["AnyMethod", "Dense", "FedDST", "FedSGC", "FedTiny", "Method", "ServerState", "Static"]
+__all__ = [
+    "AnyMethod",
+    "Dense",
+    "FedTiny",
+    "Method",
+    "OneShot",
+    "Readjusting",
+    "ServerState",
+    "SmallDense",
+    "Static",
+]
 
-AnyMethod = Annotated[Dense | FedDST | FedSGC | FedTiny | Static, Field(discriminator="name")]
+AnyMethod = Annotated[Dense | FedTiny | OneShot | Readjusting | SmallDense | Static, Field(discriminator="name")]

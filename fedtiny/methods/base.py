@@ -60,6 +60,11 @@ class Method(Value, ABC):
         """Whether clients' weights become one by the run's `aggregation`; otherwise the method has a way of its own."""
         return True
 
+    @property
+    def public(self) -> int:
+        """Public examples that the server must hold, at least, since it is asked itself."""
+        return 0
+
     def network(self, model: AnyModel, build: Callable[[AnyModel], Network]) -> AnyModel:
         """The network to train, where it is not the one that the configuration names.
 

@@ -1,9 +1,9 @@
 """Static pruning: one mask before training, never changed.
 
-The control every pruning method has to beat. Layer densities are uniform, Erdos-Renyi kernel (Mocanu et al. 2018,
-Evci et al. 2020) or FedTiny's noisy ones; within a layer the weights of largest magnitude stay (Han et al. 2015), or
-random ones. With `pretraining.epochs` above 0, magnitudes are those of the network pretrained on public data, without
-it those of the initial weights.
+The control every pruning method has to beat. Layer densities are uniform, Erdos-Renyi (Mocanu et al. 2018), its form
+for kernels (Evci et al. 2020) or FedTiny's noisy ones; within a layer the weights of largest magnitude stay (Han et
+al. 2015), or random ones. With `pretraining.epochs` above 0, magnitudes are those of the network pretrained on public
+data, without it those of the initial weights.
 """
 
 from typing import Literal
@@ -27,7 +27,7 @@ class Static(Method):
     density: Density = 0.01
     """Kept / prunable weights, in (0, 1]."""
     allocation: Allocation = Uniform()
-    """Density of each layer: uniform, erk or noisy."""
+    """Density of each layer: uniform, er, erk or noisy."""
     score: Literal["magnitude", "random"] = "magnitude"
     """Which weights of a layer stay: the largest, or random ones."""
 

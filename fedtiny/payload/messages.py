@@ -7,7 +7,7 @@ from torch import Tensor
 
 from fedtiny.payload.adjustment import Adjustment
 from fedtiny.payload.packing import Packing
-from fedtiny.payload.probes import Answer, Demand, Probe, Sizes
+from fedtiny.payload.probes import Answer, Demand, Look, Probe, Sizes
 from fedtiny.payload.training import Training
 from fedtiny.sparse.mask import Mask
 from fedtiny.sparse.network import Weights
@@ -65,6 +65,13 @@ class Order:
             assert self.mask is not None
             own = [self.adjust.demand(sizes, {name: int(self.mask.keep[name].sum()) for name in self.adjust.count})]
         return own + [probe.demand(sizes) for probe in self.probes]
+
+    @property
+    def look(self) -> Look:
+        """What its probes look at where nothing is trained; all of them at the same."""
+        looks = {probe.look for probe in self.probes} or {Look()}
+        assert len(looks) == 1, looks
+        return looks.pop()
 
 
 @dataclass(frozen=True, slots=True)

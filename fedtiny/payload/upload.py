@@ -18,7 +18,7 @@ from torch import Tensor
 from fedtiny.payload.bits import pack_mask, unpack_mask
 from fedtiny.payload.messages import Order, Upload
 from fedtiny.payload.packing import Packing
-from fedtiny.payload.probes import Answer
+from fedtiny.payload.probes import LARGEST, Answer
 from fedtiny.sparse.mask import Mask
 
 __all__ = ["LARGEST", "decode_upload", "encode_upload", "upload_bytes"]
@@ -26,9 +26,6 @@ __all__ = ["LARGEST", "decode_upload", "encode_upload", "upload_bytes"]
 _HEAD = struct.Struct("<IfI")  # examples, training loss, weights that follow
 
 DIVERGED = "it diverged; lower training.lr or pretraining.lr"
-
-LARGEST = 1e8
-"""Numbers beyond it are refused. Batch-norm variances of narrow layers do reach 1e6; and exact sums need a bound."""
 
 
 def encode_upload(upload: Upload, order: Order | None = None) -> bytes:

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Self
 
 from fedtiny.payload.messages import Order
+from fedtiny.payload.probes import Look
 from fedtiny.sparse.cost import Accounting, activation_bytes, dense_gradient_flops, forward_flops, memory_bytes
 from fedtiny.sparse.network import Network
 
@@ -18,10 +19,11 @@ class Effort:
 
     Attributes:
         epochs: Passes over the local examples; a share of one where nothing is trained.
+        look: What is looked at where nothing is trained.
         batch: Examples a step.
         forward: FLOPs of one example's forward pass.
         dense_forward: The same without pruning.
-        passes: Forward passes that an example takes: three if it is trained on.
+        passes: Forward passes that an example takes: three if it is trained on, or what the probes say.
         once: FLOPs of one example more, by accounting, in a step whose dense gradients are asked for.
         always: FLOPs of one example more, by accounting, in every step.
         memory_bytes: Training memory, activations apart.
@@ -29,6 +31,7 @@ class Effort:
     """
 
     epochs: float
+    look: Look
     batch: int
     forward: float
     dense_forward: float
@@ -47,10 +50,11 @@ class Effort:
         once = {name for demand in demands for name in demand.dense} - always
         return cls(
             epochs=order.development if training is None else training.epochs,
+            look=Look() if training is not None else order.look,
             batch=0 if training is None else training.batch,
             forward=forward_flops(network, mask),
             dense_forward=forward_flops(network, None),
-            passes=1 if training is None else 3,
+            passes=order.look.passes if training is None else 3,
             once={x: dense_gradient_flops(network, mask, once, x) for x in ACCOUNTINGS},
             always={x: dense_gradient_flops(network, mask, always, x) for x in ACCOUNTINGS},
             memory_bytes=memory_bytes(
@@ -65,7 +69,7 @@ class Effort:
 
     def flops(self, examples: int) -> dict[str, float]:
         """Of a client with so many examples, by accounting."""
-        seen = self.epochs * examples
+        seen = self.look.examples(self.epochs * examples)
         return {
             x: (self.passes * self.forward + self.always[x]) * seen + self.once[x] * min(examples, self.batch)
             for x in ACCOUNTINGS
@@ -73,4 +77,4 @@ class Effort:
 
     def dense_flops(self, examples: int) -> float:
         """What it would be without pruning."""
-        return self.passes * self.dense_forward * self.epochs * examples
+        return self.passes * self.dense_forward * self.look.examples(self.epochs * examples)

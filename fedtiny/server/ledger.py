@@ -25,7 +25,7 @@ class Traffic:
     Attributes:
         upload_bytes: From clients to the server, all together.
         download_bytes: From the server to clients, all together.
-        measuring_flops: Modelled forward FLOPs of orders without training, client by client.
+        measuring_flops: Modelled FLOPs of orders without training, client by client.
         dropped: Client -> why nothing of it was used: it failed, or its upload was refused.
         refused: How many of these sent something.
         simulated_seconds: What it would have taken on the devices that `devices` describes; 0 if it describes none.

@@ -3,7 +3,7 @@
 import math
 import time
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from fedtiny.methods.aggregation import AnyAggregation
 from fedtiny.methods.base import Method, ServerState
@@ -35,6 +35,7 @@ class Plan:
         evaluate_every: Rounds from one evaluation to the next; the last round is always evaluated.
         seed: The run's seed.
         aggregation: How trained weights are aggregated.
+        reference: The network that a dense run trains; the method may have a smaller one of its own.
     """
 
     method: Method
@@ -44,6 +45,7 @@ class Plan:
     evaluate_every: int
     seed: int
     aggregation: AnyAggregation
+    reference: Network
 
 
 def pretrain(weights: Weights, ledger: Ledger, training: Training) -> Weights:
@@ -62,7 +64,7 @@ def rounds(
         order = plan.method.order(network, state, plan.training.at(r, plan.rounds))
         outcome = _simulated(plan, ledger, order)
         clients = cohort(ledger.size, plan.cohort, plan.seed, r) if outcome is None else list(outcome.accepted)
-        tally = _Tally(Effort.of(network, order))
+        tally = _Tally(Effort.of(network, order), Effort.of(plan.reference, replace(order, mask=None, probes=())))
         with ledger.watch.on("fold"):
             uploads = tally.watch(ledger.ask(order, clients))
             state = plan.method.absorb(network, state, uploads, plan.aggregation.fold())
@@ -85,7 +87,7 @@ def rounds(
                 validation_loss=checked.loss if checked else None,
                 validation_accuracy=checked.accuracy if checked else None,
                 density=state.mask.density if state.mask else 1.0,
-                density_all=density_all(network, state.mask),
+                density_all=density_all(network, state.mask, plan.reference),
                 layer_densities=state.mask.densities() if state.mask else dict.fromkeys(network.prunable, 1.0),
                 exchanged=_exchanged(before.mask, state.mask),
                 upload_bytes=traffic.upload_bytes,
@@ -123,8 +125,8 @@ def _simulated(plan: Plan, ledger: Ledger, order: Order) -> Outcome | None:
 class _Tally:
     """Watches uploads go by, and adds up what a record wants of them."""
 
-    def __init__(self, effort: Effort) -> None:
-        self.effort = effort
+    def __init__(self, effort: Effort, dense: Effort) -> None:
+        self.effort, self._dense = effort, dense
         self._losses: list[float] = []
         self._examples, self._most = 0, 0
 
@@ -141,7 +143,7 @@ class _Tally:
     @property
     def dense_flops(self) -> float:
         """What the busiest client would make of them without pruning."""
-        return self.effort.dense_flops(self._most)
+        return self._dense.dense_flops(self._most)
 
     def watch(self, uploads: Iterable[Upload]) -> Iterator[Upload]:
         for upload in uploads:
@@ -151,10 +153,10 @@ class _Tally:
             yield upload
 
 
-def density_all(network: Network, mask: Mask | None) -> float:
-    """Parameters that are not pruned / all parameters."""
+def density_all(network: Network, mask: Mask | None, reference: Network) -> float:
+    """Parameters of `network` that are not pruned / all parameters of the network that a dense run trains."""
     pruned = mask.size - mask.kept if mask else 0
-    return 1 - pruned / network.parameters
+    return (network.parameters - pruned) / reference.parameters
 
 
 def _exchanged(before: Mask | None, after: Mask | None) -> dict[str, int]:

@@ -47,13 +47,13 @@ class RoundRecord:
         validation_loss: As `test_loss`, on the validation set; None too if there is none.
         validation_accuracy: As `test_accuracy`, on the validation set.
         density: Kept / prunable weights after the round.
-        density_all: Parameters that are not pruned / all parameters.
+        density_all: Parameters that are not pruned / all parameters of the network that the configuration names.
         layer_densities: Density of each prunable layer.
         exchanged: Weights that were dropped and as many grown, layer by layer; empty if the mask did not move.
         upload_bytes: Encoded bytes from all clients.
         download_bytes: Encoded bytes to all clients.
         flops: Modelled training FLOPs of the busiest client, by accounting (`rigl`, `fedrts`).
-        dense_flops: What the busiest client would make of them without pruning.
+        dense_flops: What the busiest client would make of them with that network, without pruning.
         memory_bytes: Modelled training memory of a client, activations apart.
         activation_bytes: Modelled activations of one training step.
         weights_sha256: Fingerprint of weights and mask after the round.

@@ -144,9 +144,14 @@ def _story(start: Start, records: Sequence[RoundRecord], summary: Mapping[str, o
         f"rounds without sharing their pictures: method {summary['method']}, seed {summary['seed']}.{adjusted} "
         f"Only {100 * number(summary, 'density'):.3g} % of its {start.prunable:,} prunable weights are kept; "
         f"the rest are exactly 0 and were neither trained nor sent."
-        if summary["method"] != "dense"
+        if number(summary, "density") < 1
         else f"{start.clients} clients trained a network of {start.parameters:,} parameters together for "
         f"{len(records)} rounds without sharing their pictures. Nothing was pruned: this is what it costs whole."
+        if start.parameters == number(summary, "reference_parameters")
+        else f"{start.clients} clients trained a network of {start.parameters:,} parameters together for "
+        f"{len(records)} rounds without sharing their pictures, in place of one of "
+        f"{number(summary, 'reference_parameters'):,.0f}: method {summary['method']}, seed {summary['seed']}. "
+        f"Nothing of it was pruned."
     )
 
 

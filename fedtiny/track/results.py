@@ -67,7 +67,7 @@ def result_table(summary: Mapping[str, object]) -> Table:
     rows: tuple[tuple[str, str, str], ...] = (
         ("test accuracy", f"{100 * of('test_accuracy'):.2f} %", ""),
         ("density", f"{100 * of('density'):.3g} %", f"{kept:,} of {of('prunable'):,.0f} prunable weights"),
-        ("density of all parameters", f"{100 * of('density_all'):.3g} %", f"of {of('parameters'):,.0f}"),
+        ("density of all parameters", f"{100 * of('density_all'):.3g} %", f"of {of('reference_parameters'):,.0f}"),
         (
             "uploaded (measured)",
             human_bytes(of("upload_bytes")),

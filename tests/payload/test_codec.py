@@ -16,10 +16,13 @@ from fedtiny.payload.messages import Order, Upload
 from fedtiny.payload.packing import Layout, Packing
 from fedtiny.payload.probes import (
     BatchNormStatistics,
+    GradientFlow,
     Gradients,
     LocalLoss,
     Loss,
     Moments,
+    Saliency,
+    Scores,
     Statistics,
     TopGradients,
 )
@@ -158,6 +161,31 @@ def test_statistics_and_losses_survive_the_wire(network: Network, layout: Layout
     assert list(statistics.layers) == list(layers)
     for name, x in statistics.layers.items():
         assert (x.count, x.mean.equal(layers[name].mean), x.var.equal(layers[name].var)) == (123, True, True)
+
+
+@pytest.mark.parametrize("flow", [False, True])
+def test_scores_survive_the_wire_at_four_bytes_each(network: Network, layout: Layout, flow: bool) -> None:
+    names = tuple(network.prunable)[::2]
+    probe = (
+        GradientFlow(layers=names, batches=2, batch=8, temperature=200)
+        if flow
+        else Saliency(layers=names, batches=2, batch=8)
+    )
+    order = Order(-1, network.weights, None, None, (probe,))
+    assert_same_order(decode_order(encode_order(order, NOTHING), layout, NOTHING), order)
+    scores = Scores({name: torch.randn(layout.sizes[name]) for name in names})
+    packing = Packing.of(layout, None)
+    buffer = encode_upload(Upload(0, 7, float("nan"), None, packing, (scores,)))
+    assert len(buffer) == upload_bytes(order, packing) == 12 + 4 * sum(layout.sizes[name] for name in names)
+    (back,) = decode_upload(buffer, order, packing, 0, 7).answers
+    assert isinstance(back, Scores)
+    assert list(back.layers) == list(names)
+    assert all(x.equal(back.layers[name]) for name, x in scores.layers.items())
+    for number, complaint in ((float("nan"), "not finite"), (3e8, "must lie within 1e\\+08, got 3e\\+08")):
+        scores.layers[names[0]][0] = number
+        buffer = encode_upload(Upload(0, 7, float("nan"), None, packing, (scores,)))
+        with pytest.raises(ValueError, match=f"scores of {names[0]} .*{complaint}"):
+            decode_upload(buffer, order, packing, 0, 7)
 
 
 def test_a_client_that_trained_holds_no_weights_any_more(network: Network) -> None:

@@ -97,8 +97,8 @@ def test_the_fingerprint_sees_every_bit_of_weights_and_mask(network: Network) ->
 
 def test_density_over_all_parameters(network: Network) -> None:
     mask = magnitude_mask(network, 0.1)
-    assert density_all(network, None) == 1.0
-    assert density_all(network, mask) == pytest.approx(1 - (mask.size - mask.kept) / network.parameters)
+    assert density_all(network, None, network) == 1.0
+    assert density_all(network, mask, network) == pytest.approx(1 - (mask.size - mask.kept) / network.parameters)
 
 
 def test_nothing_is_chosen_by_test_data(make_run: Runner, monkeypatch: pytest.MonkeyPatch) -> None:

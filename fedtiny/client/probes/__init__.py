@@ -4,9 +4,11 @@ from functools import singledispatch
 
 from fedtiny.client.probes.answering import Answering
 from fedtiny.client.probes.batch_norm import CollectStatistics
+from fedtiny.client.probes.gradient_flow import CollectGradientFlow
 from fedtiny.client.probes.loss import SumLoss
+from fedtiny.client.probes.saliency import CollectSaliency
 from fedtiny.client.probes.top_gradients import CollectTopGradients
-from fedtiny.payload.probes import BatchNormStatistics, LocalLoss, TopGradients
+from fedtiny.payload.probes import BatchNormStatistics, GradientFlow, LocalLoss, Saliency, TopGradients
 from fedtiny.sparse.mask import Mask
 
 __all__ = ["Answering", "callback_for"]
@@ -26,6 +28,18 @@ def _(probe: BatchNormStatistics, mask: Mask | None) -> Answering:
 @callback_for.register
 def _(probe: LocalLoss, mask: Mask | None) -> Answering:
     return SumLoss()
+
+
+@callback_for.register
+def _(probe: GradientFlow, mask: Mask | None) -> Answering:
+    assert mask is None
+    return CollectGradientFlow(probe)
+
+
+@callback_for.register
+def _(probe: Saliency, mask: Mask | None) -> Answering:
+    assert mask is None
+    return CollectSaliency(probe)
 
 
 @callback_for.register

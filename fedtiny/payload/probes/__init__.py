@@ -7,29 +7,35 @@ from typing import Annotated
 
 from pydantic import Field
 
-from fedtiny.payload.probes.base import Demand, Places, Question, Sizes
+from fedtiny.payload.probes.base import LARGEST, Demand, Look, Places, Question, Sizes
 from fedtiny.payload.probes.batch_norm import BatchNormStatistics, Moments, Statistics
+from fedtiny.payload.probes.gradient_flow import GradientFlow
 from fedtiny.payload.probes.loss import LocalLoss, Loss
+from fedtiny.payload.probes.saliency import Saliency
 from fedtiny.payload.probes.scores import Scores
 from fedtiny.payload.probes.top_gradients import Gradients, TopGradients
 
 __all__ = [
+    "LARGEST",
     "Answer",
     "BatchNormStatistics",
     "Demand",
+    "GradientFlow",
     "Gradients",
     "LocalLoss",
+    "Look",
     "Loss",
     "Moments",
     "Places",
     "Probe",
     "Question",
+    "Saliency",
     "Scores",
     "Sizes",
     "Statistics",
     "TopGradients",
 ]
 
-Probe = Annotated[BatchNormStatistics | LocalLoss | TopGradients, Field(discriminator="kind")]
+Probe = Annotated[BatchNormStatistics | GradientFlow | LocalLoss | Saliency | TopGradients, Field(discriminator="kind")]
 
 Answer = Statistics | Loss | Gradients | Scores

@@ -7,9 +7,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from fedtiny.payload.training import Training
 from fedtiny.value import Value
 
-__all__ = ["Demand", "Places", "Question", "Sizes", "floats"]
+__all__ = ["LARGEST", "Demand", "Look", "Places", "Question", "Sizes", "floats"]
+
+LARGEST = 1e8
+"""Numbers beyond it are refused. Batch-norm variances of narrow layers do reach 1e6; and exact sums need a bound."""
 
 Sizes = Mapping[str, int]
 """Parameter or buffer name -> its number of entries: what both sides know of the network."""
@@ -33,8 +37,32 @@ class Demand:
     held_bytes: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What a question without training looks at, of the examples it may see.
+
+    Attributes:
+        batch: Examples a batch.
+        batches: Batches, drawn at random; None is all examples, in order.
+        passes: Forward passes that what is done with an example amounts to.
+    """
+
+    batch: int = Training().batch
+    batches: int | None = None
+    passes: int = 1
+
+    def examples(self, there: float) -> float:
+        """How many it sees of so many."""
+        return there if self.batches is None else min(there, self.batches * self.batch)
+
+
 class Question(Value):
     """One thing that a server may ask of a client."""
+
+    @property
+    def look(self) -> Look:
+        """What it looks at where nothing is trained: by default all examples once."""
+        return Look()
 
     def demand(self, sizes: Sizes) -> Demand:
         """What it asks of a device beyond training, or beyond forward passes where nothing is trained."""

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from fedtiny.payload.probes.base import Places, Sizes, floats
+from fedtiny.payload.probes.base import LARGEST, Places, Sizes, floats
 
 __all__ = ["Scores", "decode_scores"]
 
@@ -25,6 +25,8 @@ class Scores:
         for name, values in self.layers.items():
             if not values.isfinite().all():
                 raise ValueError(f"scores of {name} are not finite: it diverged")
+            if float(values.abs().max()) > LARGEST:
+                raise ValueError(f"scores of {name} must lie within {LARGEST:g}, got {float(values.abs().max()):g}")
 
 
 def decode_scores(buffer: memoryview, names: Iterable[str], sizes: Sizes) -> tuple[Scores, int]:
