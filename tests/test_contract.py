@@ -15,7 +15,6 @@ from fedtiny.methods import AnyMethod, Method, ServerState
 from fedtiny.methods.aggregation import AnyAggregation, Krum, Mean, Median, TrimmedMean
 from fedtiny.payload.codec import NOTHING, encode_order
 from fedtiny.payload.messages import Order, Reply
-from fedtiny.payload.probes import TopGradients
 from fedtiny.payload.training import Training
 from fedtiny.payload.upload import encode_upload
 from fedtiny.server.fingerprint import fingerprint
@@ -26,7 +25,9 @@ from tests.conftest import SMOKE, Runner, federation
 
 UNION, _ = get_args(AnyMethod)
 SETTINGS: dict[str, dict[str, object]] = {
+    "fedrts": {"density": 0.05, "adjust_every": 1, "stop_round": 5},
     "fedtiny": {"density": 0.05, "candidates": 3, "adjust_every": 1, "stop_round": 5},
+    "prunefl": {"density": 0.05, "adjust_every": 1, "stop_round": 5},
     "static": {"density": 0.05},
 }
 TRAINING = Training(epochs=1, batch=16)
@@ -85,8 +86,9 @@ def test_uploads_have_exact_zeros_and_measured_bytes(method: Method, network: Ne
         if order.mask is not None:
             assert all(not upload.weights[name][~keep].any() for name, keep in order.mask.keep.items())
         assert upload.sent_bytes == len(encode_upload(upload))
-        pairs = sum(n for probe in order.probes if isinstance(probe, TopGradients) for n in probe.count.values())
-        assert upload.sent_bytes <= dense + kept + 8 * pairs + 30
+        sizes = {name: x.numel() for name, x in state.weights.items()}
+        asked = sum(probe.answer_bytes(sizes) for probe in order.probes)
+        assert upload.sent_bytes <= dense + kept + asked + 30
     assert len(encode_order(order, NOTHING)) <= dense + kept + 700 + (order.mask.wire_bytes() if order.mask else 0)
 
 

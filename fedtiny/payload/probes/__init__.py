@@ -11,13 +11,16 @@ from fedtiny.payload.probes.base import Demand, Places, Question, Sizes
 from fedtiny.payload.probes.batch_norm import BatchNormStatistics, Moments, Statistics
 from fedtiny.payload.probes.loss import LocalLoss, Loss
 from fedtiny.payload.probes.scores import Scores
+from fedtiny.payload.probes.squared_gradients import SquaredGradients, Squares
 from fedtiny.payload.probes.top_gradients import Gradients, TopGradients
+from fedtiny.payload.probes.top_indices import Indices, TopIndices
 
 __all__ = [
     "Answer",
     "BatchNormStatistics",
     "Demand",
     "Gradients",
+    "Indices",
     "LocalLoss",
     "Loss",
     "Moments",
@@ -26,10 +29,15 @@ __all__ = [
     "Question",
     "Scores",
     "Sizes",
+    "SquaredGradients",
+    "Squares",
     "Statistics",
     "TopGradients",
+    "TopIndices",
 ]
 
-Probe = Annotated[BatchNormStatistics | LocalLoss | TopGradients, Field(discriminator="kind")]
+Probe = Annotated[
+    BatchNormStatistics | LocalLoss | SquaredGradients | TopGradients | TopIndices, Field(discriminator="kind")
+]
 
-Answer = Statistics | Loss | Gradients | Scores
+Answer = Statistics | Loss | Gradients | Indices | Scores
