@@ -17,7 +17,6 @@ from fedtiny.methods.aggregation import AnyAggregation, Krum, Mean, Median, Trim
 from fedtiny.payload.codec import NOTHING, encode_order
 from fedtiny.payload.messages import Order, Reply
 from fedtiny.payload.packing import Packing
-from fedtiny.payload.probes import TopGradients
 from fedtiny.payload.training import Training
 from fedtiny.payload.upload import encode_upload, upload_bytes
 from fedtiny.server.fingerprint import fingerprint
@@ -34,6 +33,8 @@ SETTINGS: dict[str, dict[str, object]] = {
     "grasp": {"density": 0.05, "scorer": "clients", "batch": 8},
     "small_dense": {"density": 0.05},
     "snip": {"density": 0.05, "scorer": "clients", "batch": 16},
+    "fedrts": {"density": 0.05, "adjust_every": 1, "stop_round": 5},
+    "prunefl": {"density": 0.05, "adjust_every": 1, "stop_round": 5},
     "static": {"density": 0.05},
     "synflow": {"density": 0.05, "steps": 10},
 }
@@ -98,8 +99,9 @@ def test_uploads_have_exact_zeros_and_measured_bytes(method: Method, network: Ne
             assert all(not upload.weights[name][~keep].any() for name, keep in mask.keep.items())
         assert upload.sent_bytes == len(encode_upload(upload, order))
         assert upload.sent_bytes <= upload_bytes(order, Packing.of(world.layout, order.mask))
-        pairs = sum(n for probe in order.probes if isinstance(probe, TopGradients) for n in probe.count.values())
-        assert upload.sent_bytes <= dense + kept + 8 * pairs + masks + 30
+        sizes = {name: x.numel() for name, x in state.weights.items()}
+        asked = sum(probe.answer_bytes(sizes) for probe in order.probes)
+        assert upload.sent_bytes <= dense + kept + asked + masks + 30
     signs = 2 * masks if order.signs else 0  # two bits a weight
     mask_bytes = order.mask.wire_bytes() if order.mask else 0
     assert len(encode_order(order, NOTHING)) <= dense + kept + 700 + mask_bytes + signs

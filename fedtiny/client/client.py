@@ -20,6 +20,7 @@ from fedtiny.client.world import World
 from fedtiny.data.loaders import Batches
 from fedtiny.payload.messages import Order, Reply, Upload
 from fedtiny.payload.packing import Packing
+from fedtiny.payload.training import Training
 from fedtiny.payload.upload import encode_upload
 from fedtiny.sparse.engine.choose import Engine
 from fedtiny.sparse.engine.kernels import EngineUnavailable, kernels

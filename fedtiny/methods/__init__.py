@@ -6,22 +6,35 @@ from pydantic import Field
 
 from fedtiny.methods.base import Method, ServerState
 from fedtiny.methods.dense import Dense
+from fedtiny.methods.feddst import FedDST
+from fedtiny.methods.fedrts import FedRTS
+from fedtiny.methods.fedsgc import FedSGC
 from fedtiny.methods.fedtiny import FedTiny
-from fedtiny.methods.one_shot import OneShot
-from fedtiny.methods.readjusting import Readjusting
+from fedtiny.methods.grasp import Grasp
+from fedtiny.methods.prunefl import PruneFL
 from fedtiny.methods.small_dense import SmallDense
+from fedtiny.methods.snip import Snip
 from fedtiny.methods.static import Static
+from fedtiny.methods.synflow import SynFlow
 
 __all__ = [
     "AnyMethod",
     "Dense",
+    "FedDST",
+    "FedRTS",
+    "FedSGC",
     "FedTiny",
+    "Grasp",
     "Method",
-    "OneShot",
-    "Readjusting",
+    "PruneFL",
     "ServerState",
     "SmallDense",
+    "Snip",
     "Static",
+    "SynFlow",
 ]
 
-AnyMethod = Annotated[Dense | FedTiny | OneShot | Readjusting | SmallDense | Static, Field(discriminator="name")]
+AnyMethod = Annotated[
+    Dense | FedDST | FedRTS | FedSGC | FedTiny | Grasp | PruneFL | SmallDense | Snip | Static | SynFlow,
+    Field(discriminator="name"),
+]

@@ -34,6 +34,7 @@ from fedtiny.methods.progressive import (
     exchange_counts,
     turn,
 )
+from fedtiny.methods.remarks import schedule_remarks
 from fedtiny.methods.selection import Aggregation, adapt, best
 from fedtiny.payload.fleet import Federation
 from fedtiny.payload.messages import Order, Upload
@@ -112,24 +113,7 @@ class FedTiny(Method):
         Noisy(noise=self.noise).counts(network.prunable, self.density, rng)
 
     def remarks(self, rounds: int) -> tuple[str, ...]:
-        if self.fraction == 0:
-            return ()
-        moving = [
-            r
-            for r in range(min(rounds, self.stop_round))
-            if adjustment(r, self.adjust_every, self.stop_round) is not None
-        ]
-        if not moving:
-            return (
-                f"the mask never moves: no round before method.stop_round ({self.stop_round}) and rounds ({rounds}) is "
-                f"a multiple of method.adjust_every ({self.adjust_every})",
-            )
-        if moving[-1] == rounds - 1:
-            return (
-                f"the last of {rounds} rounds still moves the mask, and what it grows is never trained; a "
-                f"method.stop_round below {rounds} avoids it",
-            )
-        return ()
+        return schedule_remarks(rounds, self.adjust_every, self.stop_round) if self.fraction else ()
 
     def order(self, network: Network, state: ServerState, training: Training) -> Order:
         counts = self._exchange(network, state)

@@ -9,13 +9,12 @@ data, without it those of the initial weights.
 from typing import Literal
 
 import numpy as np
-import torch
 
 from fedtiny.methods.base import Density, Method, ServerState
+from fedtiny.methods.initial import Score, initial_state
 from fedtiny.payload.fleet import Federation
 from fedtiny.sparse.allocate import Allocation, Uniform
 from fedtiny.sparse.network import Network
-from fedtiny.sparse.select import keep_top
 
 __all__ = ["Static"]
 
@@ -28,7 +27,7 @@ class Static(Method):
     """Kept / prunable weights, in (0, 1]."""
     allocation: Allocation = Uniform()
     """Density of each layer: uniform, er, erk or noisy."""
-    score: Literal["magnitude", "random"] = "magnitude"
+    score: Score = "magnitude"
     """Which weights of a layer stay: the largest, or random ones."""
 
     @property
@@ -36,15 +35,7 @@ class Static(Method):
         return self.density
 
     def begin(self, network: Network, fleet: Federation, rng: np.random.Generator) -> ServerState:
-        weights = dict(network.weights)
-        counts = self.allocation.counts(network.prunable, self.density, rng)
-        scores = {
-            name: weights[name].abs() if self.score == "magnitude" else torch.from_numpy(rng.random(shape))
-            for name, shape in network.prunable.items()
-        }
-        mask = keep_top(scores, counts)
-        mask.apply_(weights)
-        return ServerState(0, weights, mask)
+        return initial_state(network, self.allocation, self.density, self.score, rng)
 
     def check(self, network: Network, rng: np.random.Generator) -> None:
         self.allocation.counts(network.prunable, self.density, rng)

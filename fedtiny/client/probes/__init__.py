@@ -7,8 +7,18 @@ from fedtiny.client.probes.batch_norm import CollectStatistics
 from fedtiny.client.probes.gradient_flow import CollectGradientFlow
 from fedtiny.client.probes.loss import SumLoss
 from fedtiny.client.probes.saliency import CollectSaliency
+from fedtiny.client.probes.squared_gradients import AccumulateGradients
 from fedtiny.client.probes.top_gradients import CollectTopGradients
-from fedtiny.payload.probes import BatchNormStatistics, GradientFlow, LocalLoss, Saliency, TopGradients
+from fedtiny.client.probes.top_indices import CollectTopIndices
+from fedtiny.payload.probes import (
+    BatchNormStatistics,
+    GradientFlow,
+    LocalLoss,
+    Saliency,
+    SquaredGradients,
+    TopGradients,
+    TopIndices,
+)
 from fedtiny.sparse.mask import Mask
 
 __all__ = ["Answering", "callback_for"]
@@ -45,4 +55,15 @@ def _(probe: Saliency, mask: Mask | None) -> Answering:
 @callback_for.register
 def _(probe: TopGradients, mask: Mask | None) -> Answering:
     assert mask is not None
-    return CollectTopGradients(probe, mask)
+    return CollectTopGradients(probe.count, mask)
+
+
+@callback_for.register
+def _(probe: TopIndices, mask: Mask | None) -> Answering:
+    assert mask is not None
+    return CollectTopIndices(probe.count, mask)
+
+
+@callback_for.register
+def _(probe: SquaredGradients, mask: Mask | None) -> Answering:
+    return AccumulateGradients(probe)

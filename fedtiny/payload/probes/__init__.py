@@ -13,7 +13,9 @@ from fedtiny.payload.probes.gradient_flow import GradientFlow
 from fedtiny.payload.probes.loss import LocalLoss, Loss
 from fedtiny.payload.probes.saliency import Saliency
 from fedtiny.payload.probes.scores import Scores
+from fedtiny.payload.probes.squared_gradients import SquaredGradients, Squares
 from fedtiny.payload.probes.top_gradients import Gradients, TopGradients
+from fedtiny.payload.probes.top_indices import Indices, TopIndices
 
 __all__ = [
     "LARGEST",
@@ -22,6 +24,7 @@ __all__ = [
     "Demand",
     "GradientFlow",
     "Gradients",
+    "Indices",
     "LocalLoss",
     "Look",
     "Loss",
@@ -32,10 +35,16 @@ __all__ = [
     "Saliency",
     "Scores",
     "Sizes",
+    "SquaredGradients",
+    "Squares",
     "Statistics",
     "TopGradients",
+    "TopIndices",
 ]
 
-Probe = Annotated[BatchNormStatistics | GradientFlow | LocalLoss | Saliency | TopGradients, Field(discriminator="kind")]
+Probe = Annotated[
+    BatchNormStatistics | LocalLoss | SquaredGradients | TopGradients | TopIndices,
+    Field(discriminator="kind"),
+]
 
-Answer = Statistics | Loss | Gradients | Scores
+Answer = Gradients | Indices | Loss | Scores | Statistics
