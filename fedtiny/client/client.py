@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from fedtiny import seeds
 from fedtiny.client.keep_mask import KeepMask
 from fedtiny.client.module import Classifier
-from fedtiny.client.probes import callback_for
+from fedtiny.client.probes import Answering, callback_for
 from fedtiny.client.trainer import DeviceTrainer
 from fedtiny.client.world import World
 from fedtiny.data.loaders import Batches
@@ -51,33 +51,38 @@ class Client:
 
     def carry_out(self, order: Order, client: int) -> Upload:
         """Does what the order says as client `client`."""
+        order = order.of(client)
         world, path = self._world, ("client", client, "round", order.round)
         began = time.perf_counter()
-        indices = world.shares[client]
+        indices, aside = self._held_out(order, client)
         self._module.net = self._resident.under(order.mask)
         self._resident.load_(order.weights)
         # Anything that draws from torch's global generator (augmentation, dropout) draws the client's own numbers.
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(seeds.number(world.seed, *path))
             probes = [callback_for(probe, order.mask) for probe in order.probes]
-            callbacks: list[pl.Callback] = [*probes]
             loaded = time.perf_counter()
-            if order.training is None:
-                self._measure(callbacks, self._development(client, order.development))
-            else:
-                self._train(callbacks, order, Batches(
+            trained = order.training is not None
+            before = [x for x, probe in zip(probes, order.probes, strict=True) if probe.measures or not trained]
+            if before:
+                seen = aside if order.holdout else self._development(client, order.development)
+                self._measure([*before], seen)
+            if order.training is not None:
+                if before:
+                    self._resident.load_(order.weights)  # batch norm, measured, keeps what it saw
+                self._train([x for x in probes if x not in before], order, Batches(
                     world.images, world.labels, indices, order.training.batch, world.data,
                     seeds.stream(world.seed, *path),
                 ))  # fmt: skip
         self._spent = {"load": loaded - began, "train": time.perf_counter() - loaded}
         if order.mask is not self._packed:
             self._packed, self._packing = order.mask, Packing.of(world.layout, order.mask)
-        trained = order.training is not None
+        loss = float(self._module.epoch_loss.compute()) if trained else float("nan")
         return Upload(
             client=client,
             examples=len(indices),
-            loss=float(self._module.epoch_loss.compute()) if trained else float("nan"),
-            values=self._packing.pack(self._resident.weights) if trained else None,
+            loss=loss,
+            values=self._packing.pack(self._resident.weights) if trained and order.sends(loss) else None,
             packing=self._packing,
             answers=tuple(probe.answer() for probe in probes),
         )
@@ -86,7 +91,7 @@ class Client:
         """Carries out the order and encodes the upload. If that raises, the reply says what; then make a new place."""
         began = time.perf_counter()
         try:
-            buffer = encode_upload(self.carry_out(order, client))
+            buffer = encode_upload(self.carry_out(order, client), order.codec)
         except Exception as error:
             reason = " ".join(str(error).split())
             return Reply(client, None, {}, f"raised {type(error).__name__}: {reason}", traceback.format_exc())
@@ -101,15 +106,27 @@ class Client:
         rng = seeds.stream(self._world.seed, "client", client, "development")
         return np.sort(rng.choice(indices, count, replace=False))
 
-    def _train(self, callbacks: list[pl.Callback], order: Order, batches: Batches) -> None:
+    def _held_out(self, order: Order, client: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """A client's examples to train on, and those held out; the same in every round."""
+        indices = self._world.shares[client]
+        count = order.held_out(len(indices))
+        if not count:
+            return indices, indices[:0]
+        shuffled = seeds.stream(self._world.seed, "client", client, "holdout").permutation(indices)
+        return np.sort(shuffled[count:]), np.sort(shuffled[:count])
+
+    def _train(self, probes: list[Answering], order: Order, batches: Batches) -> None:
         assert order.training is not None
+        callbacks: list[pl.Callback] = [*probes]
         self._module.training_settings = order.training
         self._module.trainable = self._module.net.parameters()  # all of them, unless KeepMask knows better
         if order.mask is not None:
-            callbacks = [*callbacks, KeepMask(order.mask)]
+            callbacks.append(KeepMask(order.mask))
         self._trainer.train(self._module, batches, callbacks)
 
     def _measure(self, callbacks: list[pl.Callback], indices: NDArray[np.int64]) -> None:
+        if not len(indices):
+            return
         world = self._world
         batches = Batches(world.images, world.labels, indices, Training().batch, world.data)
         self._trainer.measure(self._module, batches, callbacks)

@@ -1,19 +1,19 @@
 """Uploads as bytes: what a real client would put on the wire, and how much of it a server believes.
 
 An upload has nothing to say but numbers: how many examples, the training loss, how many weights; the weights, packed
-under the mask that both sides know, float32; then the answers to probes. Its length is known before it is sent.
+under the mask that both sides know and written by the order's codec, or none if they are kept back; then the answers
+to probes. So its length is known before it is sent, but for whether weights are kept back.
 """
 
 import math
 import struct
 
-import numpy as np
-import torch
 from torch import Tensor
 
 from fedtiny.payload.messages import Order, Upload
 from fedtiny.payload.packing import Packing
 from fedtiny.payload.probes import Answer
+from fedtiny.payload.values import AnyCodec, Exact
 
 __all__ = ["LARGEST", "decode_upload", "encode_upload", "upload_bytes"]
 
@@ -25,17 +25,17 @@ LARGEST = 1e8
 """Numbers beyond it are refused. Batch-norm variances of narrow layers do reach 1e6; and exact sums need a bound."""
 
 
-def encode_upload(upload: Upload) -> bytes:
-    """The bytes of an upload; the server knows the mask, since it sent it."""
-    values = b"" if upload.values is None else upload.values.numpy().tobytes()
+def encode_upload(upload: Upload, codec: AnyCodec = Exact()) -> bytes:
+    """The bytes of an upload, with weights as the order's codec writes them; the server knows the mask: it sent it."""
+    values = b"" if upload.values is None else codec.encode(upload.values, upload.packing)
     sizes = upload.packing.layout.sizes
-    head = _HEAD.pack(upload.examples, upload.loss, len(values) // 4)
+    head = _HEAD.pack(upload.examples, upload.loss, 0 if upload.values is None else upload.packing.size)
     return head + values + b"".join(answer.encode(sizes) for answer in upload.answers)
 
 
 def upload_bytes(order: Order, packing: Packing) -> int:
-    """Bytes of any upload that answers `order`."""
-    values = 0 if order.training is None else 4 * packing.size
+    """Bytes of any upload that answers `order`; where weights are kept back it is shorter by theirs."""
+    values = 0 if order.training is None else order.codec.size(packing)
     return _HEAD.size + values + sum(probe.answer_bytes(packing.layout.sizes) for probe in order.probes)
 
 
@@ -46,7 +46,7 @@ def decode_upload(
 
     Args:
         buffer: What came.
-        order: What was asked.
+        order: What was asked of this client: see `Order.of`.
         packing: Of the network under the order's mask.
         client: Who sent it.
         examples_most: More training examples than this no client can have.
@@ -60,19 +60,21 @@ def decode_upload(
     if not 1 <= examples <= examples_most:
         raise ValueError(f"examples must be from 1 to {examples_most}, got {examples}")
     trained = order.training is not None
-    asked = packing.size if trained else 0
+    asked = packing.size if trained and order.sends(loss) else 0
     if count != asked:
         whole = sum(packing.layout.sizes.values())
-        what = "values at pruned places" if trained and asked < count == whole else "weights of other names or shapes"
+        what = "values at pruned places" if asked and asked < count == whole else "weights of other names or shapes"
+        what = "weights that had to be kept back" if trained and not asked else what
         raise ValueError(f"{what}: must send {asked} numbers, got {count}")
-    if len(buffer) != (length := upload_bytes(order, packing)):
+    length = upload_bytes(order, packing) - (order.codec.size(packing) if trained and not asked else 0)
+    if len(buffer) != length:
         raise ValueError(f"must be {length} bytes, got {len(buffer)}")
-    values = torch.from_numpy(np.frombuffer(buffer, np.float32, count, _HEAD.size).copy()) if trained else None
+    values = order.codec.decode(buffer, _HEAD.size, packing) if asked else None
     if values is not None:
         _check_values(values, packing)
-        if not math.isfinite(loss):
-            raise ValueError(f"the training loss is not finite, got {loss}: {DIVERGED}")
-    rest = memoryview(buffer)[_HEAD.size + 4 * count :]
+    if trained and not math.isfinite(loss):
+        raise ValueError(f"the training loss is not finite, got {loss}: {DIVERGED}")
+    rest = memoryview(buffer)[_HEAD.size + (order.codec.size(packing) if asked else 0) :]
     answers: list[Answer] = []
     for probe in order.probes:
         answer, taken = probe.decode(rest, packing.layout.sizes)

@@ -2,11 +2,12 @@
 
 from functools import singledispatch
 
+from fedtiny.client.probes.accuracy import CountCorrect
 from fedtiny.client.probes.answering import Answering
 from fedtiny.client.probes.batch_norm import CollectStatistics
 from fedtiny.client.probes.loss import SumLoss
 from fedtiny.client.probes.top_gradients import CollectTopGradients
-from fedtiny.payload.probes import BatchNormStatistics, LocalLoss, TopGradients
+from fedtiny.payload.probes import BatchNormStatistics, LocalAccuracy, LocalLoss, TopGradients
 from fedtiny.sparse.mask import Mask
 
 __all__ = ["Answering", "callback_for"]
@@ -21,6 +22,11 @@ def callback_for(probe: object, mask: Mask | None) -> Answering:
 @callback_for.register
 def _(probe: BatchNormStatistics, mask: Mask | None) -> Answering:
     return CollectStatistics()
+
+
+@callback_for.register
+def _(probe: LocalAccuracy, mask: Mask | None) -> Answering:
+    return CountCorrect()
 
 
 @callback_for.register

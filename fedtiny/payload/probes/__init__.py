@@ -7,6 +7,7 @@ from typing import Annotated
 
 from pydantic import Field
 
+from fedtiny.payload.probes.accuracy import Accuracy, LocalAccuracy
 from fedtiny.payload.probes.base import Demand, Places, Question, Sizes
 from fedtiny.payload.probes.batch_norm import BatchNormStatistics, Moments, Statistics
 from fedtiny.payload.probes.loss import LocalLoss, Loss
@@ -14,10 +15,12 @@ from fedtiny.payload.probes.scores import Scores
 from fedtiny.payload.probes.top_gradients import Gradients, TopGradients
 
 __all__ = [
+    "Accuracy",
     "Answer",
     "BatchNormStatistics",
     "Demand",
     "Gradients",
+    "LocalAccuracy",
     "LocalLoss",
     "Loss",
     "Moments",
@@ -30,6 +33,6 @@ __all__ = [
     "TopGradients",
 ]
 
-Probe = Annotated[BatchNormStatistics | LocalLoss | TopGradients, Field(discriminator="kind")]
+Probe = Annotated[BatchNormStatistics | LocalAccuracy | LocalLoss | TopGradients, Field(discriminator="kind")]
 
-Answer = Statistics | Loss | Gradients | Scores
+Answer = Statistics | Accuracy | Loss | Gradients | Scores

@@ -36,6 +36,11 @@ class Demand:
 class Question(Value):
     """One thing that a server may ask of a client."""
 
+    @property
+    def measures(self) -> bool:
+        """Whether it needs no training: then it is answered before any, on the weights as they were received."""
+        return False
+
     def demand(self, sizes: Sizes) -> Demand:
         """What it asks of a device beyond training, or beyond forward passes where nothing is trained."""
         return Demand()
