@@ -1,6 +1,7 @@
 """The same questions to every method in the union."""
 
 import itertools
+import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import get_args
@@ -176,13 +177,13 @@ def test_save_load_and_one_round_equal_two_rounds(
 
 @every_method
 def test_configuration_round_trip(method: Method) -> None:
-    settings = method.model_dump(mode="json")
+    settings = json.dumps(method.model_dump(mode="json"))
     assert load([SMOKE], [f"method={settings}"]).method == method
 
 
 @every_method
 def test_one_client_with_all_data_and_a_cohort_of_one(method: Method, make_run: Runner) -> None:
-    settings = method.model_dump(mode="json")
+    settings = json.dumps(method.model_dump(mode="json"))
     result = make_run(f"method={settings}", "clients=1", "rounds=2")
     assert len(result.records) == 2
     result = make_run(f"method={settings}", "cohort=1", "rounds=2", folder="cohort")

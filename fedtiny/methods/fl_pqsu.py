@@ -1,7 +1,7 @@
 """FL-PQSU: pruning once at the server, quantised uploads, and clients that keep back what is no progress.
 
-Xu, Fang, Ding, Zou and Xiong, "Accelerating Federated Learning for IoT in Big Data Analytics With Pruning, Quantization and
-Selective Updating", IEEE Access 9, 2021.
+Xu, Fang, Ding, Zou and Xiong, "Accelerating Federated Learning for IoT in Big Data Analytics With Pruning,
+Quantization and Selective Updating", IEEE Access 9, 2021.
 
 Before round 0 the server keeps, in every layer, the filters of largest L1 norm (`structured`). Every round client k
 trains under this mask and, if its last epoch's mean loss l_k is below the least it had when it uploaded before, sends
@@ -13,8 +13,8 @@ share of s comes to a density of about s**2. A residual sum keeps a channel whil
 it. Only weights of layers are quantised, on their way up: batch-norm statistics on one grid lose their small
 variances, and the published code rounds even counters. l_k is the mean of an epoch and not of its last batch,
 which is mostly noise. Clients keep no state: the server remembers the least loss, and sends it, 4 bytes. The mean
-is weighted by examples, as for all methods. With `structured: false`, one-shot magnitude in equal shares of every layer,
-which is what stands for FL-PQSU in FedTiny's comparison.
+is weighted by examples, as for all methods. With `structured: false`, it is one-shot magnitude pruning in equal shares
+of every layer: what stands for FL-PQSU in FedTiny's comparison.
 """
 
 from collections.abc import Iterable, Iterator

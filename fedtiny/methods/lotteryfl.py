@@ -122,7 +122,9 @@ class LotteryFL(Method):
         if not self.personal:
             if self.stop_round < rounds:
                 return ()
-            what = "is never reached" if self.stop_round > rounds else "is reached by the last round, and never trained at"
+            what = (
+                "is never reached" if self.stop_round > rounds else "is reached by the last round, and never trained at"
+            )
             return (f"method.density ({self.density:g}) {what}; a method.stop_round below {rounds} avoids it",)
         told = (
             "accuracies, losses and densities are means over clients: each one's own model, on what that client would "

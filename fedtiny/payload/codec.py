@@ -26,7 +26,7 @@ from fedtiny.payload.messages import Order
 from fedtiny.payload.packing import Layout
 from fedtiny.payload.probes import Probe
 from fedtiny.payload.training import Training
-from fedtiny.payload.values import AnyCodec, Exact
+from fedtiny.payload.values import EXACT, AnyCodec
 from fedtiny.sparse.mask import Mask
 from fedtiny.sparse.network import Weights
 from fedtiny.value import Value
@@ -69,7 +69,7 @@ class _Instructions(Value):
     trains: bool = False
     probes: tuple[Probe, ...] = ()
     holdout: float = 0.0
-    codec: AnyCodec = Exact()
+    codec: AnyCodec = EXACT
 
 
 def held_after(order: Order, held: Held) -> Held:
@@ -80,7 +80,7 @@ def held_after(order: Order, held: Held) -> Held:
 
 
 def encode_order(order: Order, held: Held) -> bytes:
-    """The bytes that bring `order` to a client that holds `held`; nothing in it may be personal any more: `Order.of`."""
+    """The bytes that bring `order`, as one client gets it (`Order.of`), to a client that holds `held`."""
     assert not order.personal
     small_print = _Instructions(
         training=None if order.training == held.training else order.training,
@@ -101,7 +101,7 @@ def _kinds(order: Order) -> dict[str, object]:
     told: dict[str, object] = {}
     if order.probes:
         told["probes"] = [probe.model_dump(mode="json") for probe in order.probes]
-    if order.codec != Exact():
+    if order.codec != EXACT:
         told["codec"] = order.codec.model_dump(mode="json")
     return told
 

@@ -9,7 +9,7 @@ from torch import Tensor
 from fedtiny.payload.packing import Packing
 from fedtiny.payload.probes import Answer, Demand, Probe, Sizes
 from fedtiny.payload.training import Training
-from fedtiny.payload.values import AnyCodec, Exact
+from fedtiny.payload.values import EXACT, AnyCodec
 from fedtiny.sparse.mask import Mask
 from fedtiny.sparse.network import Weights
 
@@ -75,7 +75,7 @@ class Order:
     probes: tuple[Probe, ...] = ()
     development: float = 1.0
     holdout: float = 0.0
-    codec: AnyCodec = Exact()
+    codec: AnyCodec = EXACT
     limit: float | None = None
     personal: Mapping[int, Personal] = field(default_factory=dict)
 

@@ -13,7 +13,7 @@ from torch import Tensor
 from fedtiny.payload.messages import Order, Upload
 from fedtiny.payload.packing import Packing
 from fedtiny.payload.probes import Answer
-from fedtiny.payload.values import AnyCodec, Exact
+from fedtiny.payload.values import EXACT, AnyCodec
 
 __all__ = ["LARGEST", "decode_upload", "encode_upload", "upload_bytes"]
 
@@ -25,11 +25,11 @@ LARGEST = 1e8
 """Numbers beyond it are refused. Batch-norm variances of narrow layers do reach 1e6; and exact sums need a bound."""
 
 
-def encode_upload(upload: Upload, codec: AnyCodec = Exact()) -> bytes:
-    """The bytes of an upload, with weights as the order's codec writes them; the server knows the mask: it sent it."""
+def encode_upload(upload: Upload, codec: AnyCodec = EXACT) -> bytes:
+    """The bytes of an upload, weights as the order's codec writes them; the server knows the mask: it sent it."""
     values = b"" if upload.values is None else codec.encode(upload.values, upload.packing)
     sizes = upload.packing.layout.sizes
-    head = _HEAD.pack(upload.examples, upload.loss, 0 if upload.values is None else upload.packing.size)
+    head = _HEAD.pack(upload.examples, upload.loss, 0 if upload.values is None else len(upload.values))
     return head + values + b"".join(answer.encode(sizes) for answer in upload.answers)
 
 

@@ -14,7 +14,7 @@ from fedtiny.payload.bits import pack_bits, unpack_bits
 from fedtiny.payload.packing import Packing
 from fedtiny.value import Value
 
-__all__ = ["AnyCodec", "Exact", "Quantised"]
+__all__ = ["EXACT", "AnyCodec", "Exact", "Quantised"]
 
 _GRID = struct.Struct("<ff")  # the least value, and the step from one value to the next
 
@@ -35,6 +35,9 @@ class Exact(Value):
     def decode(self, buffer: bytes | memoryview, offset: int, packing: Packing) -> Tensor:
         """Reads (packing.size,) float32 at `offset`; whether they make sense is another's question."""
         return torch.from_numpy(np.frombuffer(buffer, np.float32, packing.size, offset).copy())
+
+
+EXACT = Exact()
 
 
 class Quantised(Value):
@@ -80,7 +83,9 @@ class Quantised(Value):
                 continue
             least, step = _GRID.unpack_from(view, offset)
             if not np.isfinite(least) or not np.isfinite(step) or step < 0:
-                raise ValueError(f"the grid of {name} must be finite and its step not negative, got {least:g} + {step:g} q")
+                raise ValueError(
+                    f"the grid of {name} must be finite and its step not negative, got {least:g} + {step:g} q"
+                )
             places = self._places(view, offset + _GRID.size, count)
             read.append((least + step * places).astype(np.float32))
             offset += self._length(count)

@@ -65,7 +65,7 @@ class Examiner:
         )
 
     def scores(self, weights: Weights, mask: Mask | None) -> tuple[Tensor, Tensor]:
-        """(N, classes) float32 logits of all examples, at least one, in evaluation mode; and their (N,) int64 labels."""
+        """Logits, (N, classes) float32, of all examples (at least one) in evaluation mode; and (N,) int64 labels."""
         net = self.resident.under(mask).eval()
         self.resident.load_(weights)
         logits, labels = [], []
