@@ -125,7 +125,7 @@ def test_places_beyond_a_layer_whose_size_is_no_power_of_two_are_refused() -> No
     ],
 )
 def test_measurements_that_cannot_be_are_refused(answer: Statistics | Loss | Accuracy, reason: str) -> None:
-    probes = {Statistics: BatchNormStatistics(), Loss: LocalLoss(), Accuracy: LocalAccuracy()}
+    probes: dict[type, Probe] = {Statistics: BatchNormStatistics(), Loss: LocalLoss(), Accuracy: LocalAccuracy()}
     asked = order(probes[type(answer)], trains=False)
     buffer = encode_upload(Upload(1, 5, float("nan"), None, PACKING, (answer,)))
     with pytest.raises(ValueError, match=reason):
