@@ -32,7 +32,8 @@ from fedtiny.server.cohort import Population
 from fedtiny.server.evaluate import Examiner
 from fedtiny.server.ledger import Ledger
 from fedtiny.server.loop import Plan, pretrain, rounds
-from fedtiny.server.model_file import save_model
+from fedtiny.server.model_file import save_masks, save_model
+from fedtiny.server.models import Models
 from fedtiny.sparse.engine.resident import Resident
 from fedtiny.sparse.network import load_
 from fedtiny.stopwatch import Stopwatch
@@ -67,7 +68,8 @@ def run(prepared: Prepared, folder: Path, sinks: Sequence[Sink] = (), resume: bo
 
     Args:
         prepared: The run.
-        folder: Gets config.yaml, rounds.jsonl, checkpoints/, summary.json, model.safetensors and report.html.
+        folder: Gets config.yaml, rounds.jsonl, checkpoints/, summary.json, model.safetensors and report.html;
+            personal.safetensors too where clients have masks of their own over that model.
         sinks: Who else is told, while it goes on.
         resume: Goes on after the last checkpoint in `folder`, if there is one: the result is that of an unbroken run.
 
@@ -124,6 +126,7 @@ def run(prepared: Prepared, folder: Path, sinks: Sequence[Sink] = (), resume: bo
             config.seed,
             config.aggregation,
             prepared.reference,
+            start.class_counts,
         )
         final, last = first, None
         test, validation = _examiners(prepared)
@@ -136,11 +139,14 @@ def run(prepared: Prepared, folder: Path, sinks: Sequence[Sink] = (), resume: bo
                     sink.round(record)
                 so_far = spent + time.perf_counter() - began
                 save_checkpoint(checkpoints, Checkpoint(state, ledger.held, selection, so_far, first_round))
-        last = last or test.examine(final.weights, final.mask)  # where only the files were missing
+        models = Models.of(config.method, network, final, prepared.reference)
+        last = last or models.examine(test, start.class_counts)  # where only the files were missing
         assert last is not None
         seconds = {"seconds": spent + time.perf_counter() - began, "seconds_to_first_round": first_round}
         with watch.on("log"):
             save_model(folder / "model.safetensors", final.weights, final.mask, _about(prepared))
+            if models.own:
+                save_masks(folder / "personal.safetensors", {client: own.mask for client, own in models.own.items()})
         put = fleet.spent.get("put", 0.0) - put
         driver = watch.seconds | {"put": put, "wait": watch.seconds.get("wait", 0.0) - put}
         times = {"driver": driver, "clients": {k: x for k, x in fleet.spent.items() if k != "put"}}

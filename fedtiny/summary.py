@@ -11,7 +11,6 @@ from fedtiny.methods.base import ServerState
 from fedtiny.prepare import Prepared
 from fedtiny.server.evaluate import Evaluation
 from fedtiny.server.ledger import Traffic
-from fedtiny.server.loop import density_all
 from fedtiny.sparse.engine.choose import Choice
 from fedtiny.track.record import RoundRecord, Start
 
@@ -66,8 +65,9 @@ def summarise(
         "reference_parameters": reference.parameters,
         "prunable": sum(layer.size for layer in network.layers if layer.prunable),
         "density_target": config.method.target,
-        "density": state.mask.density if state.mask else 1.0,
-        "density_all": density_all(network, state.mask, reference),
+        "density": records[-1].density,
+        "density_all": records[-1].density_all,
+        "personal": records[-1].personal,
         "test_accuracy": last.accuracy,
         "test_loss": last.loss,
         "validation_accuracy": evaluated[-1].validation_accuracy,

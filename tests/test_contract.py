@@ -22,7 +22,8 @@ from fedtiny.payload.upload import encode_upload, upload_bytes
 from fedtiny.server.fingerprint import fingerprint
 from fedtiny.server.ledger import Ledger
 from fedtiny.server.model_file import load_model, save_model
-from fedtiny.sparse.network import Network
+from fedtiny.sparse.mask import Mask
+from fedtiny.sparse.network import Network, Weights
 from tests.conftest import SMOKE, Runner, federation
 
 UNION, _ = get_args(AnyMethod)
@@ -35,8 +36,18 @@ SETTINGS: dict[str, dict[str, object]] = {
     "snip": {"density": 0.05, "scorer": "clients", "batch": 16},
     "fedrts": {"density": 0.05, "adjust_every": 1, "stop_round": 5},
     "prunefl": {"density": 0.05, "adjust_every": 1, "stop_round": 5},
+    "fl_pqsu": {"density": 0.05},
+    "lotteryfl": {"density": 0.05, "rate": 0.9, "accuracy": 0.0},
     "static": {"density": 0.05},
     "synflow": {"density": 0.05, "steps": 10},
+}
+# Methods that come in several forms: settings of the others.
+FORMS: dict[str, tuple[dict[str, object], ...]] = {
+    "fl_pqsu": ({"density": 0.05, "structured": False, "bits": None, "selective": False},),
+    "lotteryfl": (
+        {"density": 0.05, "personal": False, "adjust_every": 1, "stop_round": 3},
+        {"density": 0.05, "personal": False, "adjust_every": 2, "stop_round": 3, "rewind": True},
+    ),
 }
 TRAINING = Training(epochs=1, batch=16)
 
@@ -45,7 +56,7 @@ def each_method() -> list[Method]:
     methods = []
     for kind in get_args(UNION):
         name = kind.model_fields["name"].default
-        methods.append(kind.model_validate(SETTINGS.get(name, {})))
+        methods += [kind.model_validate(x) for x in (SETTINGS.get(name, {}), *FORMS.get(name, ()))]
     return methods
 
 
@@ -65,7 +76,14 @@ def advance(method: Method, network: Network, fleet: Ledger, state: ServerState,
 
 
 def print_of(state: ServerState) -> str:
-    return fingerprint(state.weights, state.mask)
+    memory = {f"memory/{name}": tensor for name, tensor in state.memory.items()}
+    return fingerprint({**state.weights, **memory}, state.mask)
+
+
+def models(method: Method, network: Network, state: ServerState) -> list[tuple[Weights, Mask]]:
+    """The pruned models that the state holds: the server's, or those of its clients."""
+    own = [(x.masked, x.mask) for x in method.models(network, state).values()] or [(state.weights, state.mask)]
+    return [(weights, mask) for weights, mask in own if mask is not None]
 
 
 @every_method
@@ -74,11 +92,12 @@ def test_density_is_never_above_the_target_and_pruned_weights_are_0(
 ) -> None:
     fleet, state = begun(method, network, world)
     for _ in range(4):
-        if state.mask is not None:
-            assert state.mask.kept <= method.ceiling(state.round) * state.mask.size
-            assert state.mask.kept >= method.target * state.mask.size * 0.98 - len(network.prunable)
-            for name, keep in state.mask.keep.items():
-                assert not state.weights[name][~keep].any()
+        for weights, mask in models(method, network, state):
+            assert mask.kept <= method.ceiling(state.round) * mask.size
+            assert mask.kept >= method.target * mask.size * 0.98 - method.grain(network)
+            for name, keep in mask.keep.items():
+                assert keep.any()
+                assert not weights[name][~keep].any()
         state = advance(method, network, fleet, state, 1)
 
 
@@ -87,24 +106,27 @@ def test_uploads_have_exact_zeros_and_measured_bytes(method: Method, network: Ne
     fleet, state = begun(method, network, world)
     state = advance(method, network, fleet, state, 1)
     order = method.order(network, state, TRAINING)
-    dense = sum(4 * x.numel() for name, x in state.weights.items() if order.mask is None or name not in order.mask.keep)
-    kept = 4 * order.mask.kept if order.mask else 0
+    sizes = {name: x.numel() for name, x in state.weights.items()}
     moved = order.adjust.count if order.adjust else {}
     masks = sum(1 + (world.layout.sizes[name] + 7) // 8 for name in moved)
-    for upload in fleet.ask(order, range(3)):
-        assert upload.weights is not None
-        assert (upload.mask is not None) == bool(moved)  # a mask travels only where clients move their own
-        mask = upload.mask or order.mask
-        if mask is not None:
-            assert all(not upload.weights[name][~keep].any() for name, keep in mask.keep.items())
-        assert upload.sent_bytes == len(encode_upload(upload, order))
-        assert upload.sent_bytes <= upload_bytes(order, Packing.of(world.layout, order.mask))
-        sizes = {name: x.numel() for name, x in state.weights.items()}
-        asked = sum(probe.answer_bytes(sizes) for probe in order.probes)
-        assert upload.sent_bytes <= dense + kept + asked + masks + 30
     signs = 2 * masks if order.signs else 0  # two bits a weight
-    mask_bytes = order.mask.wire_bytes() if order.mask else 0
-    assert len(encode_order(order, NOTHING)) <= dense + kept + 700 + mask_bytes + signs
+    asked = sum(probe.answer_bytes(sizes) for probe in order.probes)
+    for upload in fleet.ask(order, range(3)):
+        mine = order.of(upload.client)
+        keep = {} if mine.mask is None else mine.mask.keep
+        numbers = sum(int(keep[name].sum()) if name in keep else n for name, n in sizes.items())
+        assert upload.sent_bytes == len(encode_upload(upload, mine))
+        assert upload.sent_bytes <= upload_bytes(mine, Packing.of(world.layout, mine.mask))
+        assert upload.sent_bytes <= 4 * numbers + asked + masks + 30
+        mask_bytes = mine.mask.wire_bytes() if mine.mask else 0
+        assert len(encode_order(mine, NOTHING)) <= 4 * numbers + 700 + mask_bytes + signs
+        assert (upload.mask is not None) == bool(moved)  # a mask travels only where clients move their own
+        if upload.weights is None:
+            assert not mine.sends(upload.loss)
+            assert upload.sent_bytes <= asked + 30
+            continue
+        final = keep if upload.mask is None else upload.mask.keep
+        assert all(not upload.weights[name][~x].any() for name, x in final.items())
 
 
 FOLDS = [Mean(), Median(), TrimmedMean(trim=0.34), Krum(liars=0)]
@@ -171,14 +193,14 @@ def test_save_load_and_one_round_equal_two_rounds(
 
 @every_method
 def test_configuration_round_trip(method: Method) -> None:
-    settings = method.model_dump(mode="json")
-    assert load([SMOKE], [f"method={json.dumps(settings)}"]).method == method
+    settings = json.dumps(method.model_dump(mode="json"))
+    assert load([SMOKE], [f"method={settings}"]).method == method
 
 
 @every_method
 def test_one_client_with_all_data_and_a_cohort_of_one(method: Method, make_run: Runner) -> None:
-    settings = method.model_dump(mode="json")
-    result = make_run(f"method={json.dumps(settings)}", "clients=1", "rounds=2")
+    settings = json.dumps(method.model_dump(mode="json"))
+    result = make_run(f"method={settings}", "clients=1", "rounds=2")
     assert len(result.records) == 2
-    result = make_run(f"method={json.dumps(settings)}", "cohort=1", "rounds=2", folder="cohort")
+    result = make_run(f"method={settings}", "cohort=1", "rounds=2", folder="cohort")
     assert [len(record.clients) for record in result.records] == [1, 1]

@@ -14,12 +14,13 @@ from fedtiny import seeds
 from fedtiny.client.adjusting import CollectGrowth
 from fedtiny.client.keep_mask import KeepMask
 from fedtiny.client.module import Classifier
-from fedtiny.client.probes import callback_for
+from fedtiny.client.probes import Answering, callback_for
 from fedtiny.client.trainer import DeviceTrainer
 from fedtiny.client.world import World
 from fedtiny.data.loaders import Batches
 from fedtiny.payload.messages import Order, Reply, Upload
 from fedtiny.payload.packing import Packing
+from fedtiny.payload.probes import Look
 from fedtiny.payload.training import Training
 from fedtiny.payload.upload import encode_upload
 from fedtiny.sparse.engine.choose import Engine
@@ -53,33 +54,38 @@ class Client:
 
     def carry_out(self, order: Order, client: int) -> Upload:
         """Does what the order says as client `client`."""
+        order = order.of(client)
         world, path = self._world, ("client", client, "round", order.round)
         began = time.perf_counter()
-        indices = world.shares[client]
+        indices, aside = self._held_out(order, client)
         self._put(order.mask, order.weights)
         mask = order.mask
         # Anything that draws from torch's global generator (augmentation, dropout) draws the client's own numbers.
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(seeds.number(world.seed, *path))
             probes = [callback_for(probe, order.mask) for probe in order.probes]
-            callbacks: list[pl.Callback] = [*probes]
             loaded = time.perf_counter()
-            if order.training is None:
-                self._measure(callbacks, order, client)
-            else:
-                mask = self._train(callbacks, order, Batches(
+            trained = order.training is not None
+            before = [x for x, probe in zip(probes, order.probes, strict=True) if probe.measures or not trained]
+            if before:
+                seen = aside if order.holdout else self._development(client, order.development)
+                self._measure([*before], seen, Look() if trained else order.look, client)
+            if order.training is not None:
+                if before:
+                    self._resident.load_(order.weights)  # batch norm, measured, keeps what it saw
+                mask = self._train([x for x in probes if x not in before], order, Batches(
                     world.images, world.labels, indices, order.training.batch, world.data,
                     seeds.stream(world.seed, *path),
                 ))  # fmt: skip
         self._spent = {"load": loaded - began, "train": time.perf_counter() - loaded}
         if mask is not self._packed:
             self._packed, self._packing = mask, Packing.of(world.layout, mask)
-        trained = order.training is not None
+        loss = float(self._module.epoch_loss.compute()) if trained else float("nan")
         return Upload(
             client=client,
             examples=len(indices),
-            loss=float(self._module.epoch_loss.compute()) if trained else float("nan"),
-            values=self._packing.pack(self._resident.weights) if trained else None,
+            loss=loss,
+            values=self._packing.pack(self._resident.weights) if trained and order.sends(loss) else None,
             packing=self._packing,
             answers=tuple(probe.answer() for probe in probes),
             mask=None if order.adjust is None else mask,
@@ -104,17 +110,26 @@ class Client:
         rng = seeds.stream(self._world.seed, "client", client, "development")
         return np.sort(rng.choice(indices, count, replace=False))
 
+    def _held_out(self, order: Order, client: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """A client's examples to train on, and those held out; the same in every round."""
+        indices = self._world.shares[client]
+        count = order.held_out(len(indices))
+        if not count:
+            return indices, indices[:0]
+        shuffled = seeds.stream(self._world.seed, "client", client, "holdout").permutation(indices)
+        return np.sort(shuffled[count:]), np.sort(shuffled[:count])
+
     def _put(self, mask: Mask | None, weights: Weights) -> None:
         self._module.net = self._resident.under(mask)
         self._resident.load_(weights)
 
-    def _train(self, callbacks: list[pl.Callback], order: Order, batches: Batches) -> Mask | None:
+    def _train(self, probes: list[Answering], order: Order, batches: Batches) -> Mask | None:
         """Trains as the order says; gives the mask that holds in the end."""
         assert order.training is not None
         if order.adjust is None:
-            self._fit(callbacks, order.training, order.mask, batches)
+            self._fit([*probes], order.training, order.mask, batches)
             return order.mask
-        assert not callbacks
+        assert not probes
         growth = CollectGrowth(order)
         before, after = order.adjust.split(order.training)
         self._fit([growth], before, order.mask, batches)
@@ -133,15 +148,15 @@ class Client:
             callbacks = [*callbacks, KeepMask(mask)]
         self._trainer.train(self._module, batches, callbacks)
 
-    def _measure(self, callbacks: list[pl.Callback], order: Order, client: int) -> None:
-        world, look = self._world, order.look
-        indices = self._development(client, order.development)
+    def _measure(self, callbacks: list[pl.Callback], indices: NDArray[np.int64], look: Look, client: int) -> None:
+        if not len(indices):
+            return
+        world = self._world
         if look.batches is not None:
             drawn = seeds.stream(world.seed, "client", client, "look").permutation(indices)
             indices = drawn[: look.batches * look.batch]
-        self._trainer.measure(
-            self._module, Batches(world.images, world.labels, indices, look.batch, world.data), callbacks
-        )
+        batches = Batches(world.images, world.labels, indices, look.batch, world.data)
+        self._trainer.measure(self._module, batches, callbacks)
 
 
 def _available(engine: Engine) -> Engine:

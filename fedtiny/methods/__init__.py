@@ -10,7 +10,9 @@ from fedtiny.methods.feddst import FedDST
 from fedtiny.methods.fedrts import FedRTS
 from fedtiny.methods.fedsgc import FedSGC
 from fedtiny.methods.fedtiny import FedTiny
+from fedtiny.methods.fl_pqsu import FlPqsu
 from fedtiny.methods.grasp import Grasp
+from fedtiny.methods.lotteryfl import LotteryFL
 from fedtiny.methods.prunefl import PruneFL
 from fedtiny.methods.small_dense import SmallDense
 from fedtiny.methods.snip import Snip
@@ -24,7 +26,9 @@ __all__ = [
     "FedRTS",
     "FedSGC",
     "FedTiny",
+    "FlPqsu",
     "Grasp",
+    "LotteryFL",
     "Method",
     "PruneFL",
     "ServerState",
@@ -35,6 +39,18 @@ __all__ = [
 ]
 
 AnyMethod = Annotated[
-    Dense | FedDST | FedRTS | FedSGC | FedTiny | Grasp | PruneFL | SmallDense | Snip | Static | SynFlow,
+    Dense
+    | FedDST
+    | FedRTS
+    | FedSGC
+    | FedTiny
+    | FlPqsu
+    | Grasp
+    | LotteryFL
+    | PruneFL
+    | SmallDense
+    | Snip
+    | Static
+    | SynFlow,
     Field(discriminator="name"),
 ]

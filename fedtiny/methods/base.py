@@ -12,7 +12,7 @@ from torch import Tensor
 from fedtiny.methods.aggregation import Fold
 from fedtiny.models.zoo import AnyModel
 from fedtiny.payload.fleet import Federation
-from fedtiny.payload.messages import Order, Upload
+from fedtiny.payload.messages import Order, Personal, Upload
 from fedtiny.payload.training import Training
 from fedtiny.sparse.allocate import Uniform
 from fedtiny.sparse.mask import Mask
@@ -105,7 +105,7 @@ class Method(Value, ABC):
             uploads: In any order: the result must not depend on it, to the bit.
             fold: How weights are aggregated; empty.
         """
-        return replace(state, round=state.round + 1, weights=folded(uploads, fold))
+        return replace(state, round=state.round + 1, weights=folded(uploads, fold, state.weights))
 
     def sketch(self, network: Network, rng: np.random.Generator) -> ServerState:
         """A state like that after `begin`, made without asking anybody, to foresee costs with; weights mean nothing.
@@ -136,16 +136,37 @@ class Method(Value, ABC):
         """What a user should know of a run of so many rounds before it starts, a line each."""
         return ()
 
+    def grain(self, network: Network) -> int:
+        """Weights by which what is kept may fall short of the target: one a layer, unless it prunes larger pieces."""
+        return len(network.prunable)
+
+    def models(self, network: Network, state: ServerState) -> Mapping[int, Personal]:
+        """The model of each client, where clients have models of their own; empty where all share the server's.
+
+        They are what is evaluated then, and what densities are told of; the server's own weights are but their sum.
+        """
+        return {}
+
     def findings(self, network: Network, state: ServerState) -> tuple[Table, ...]:
         """What the method found on its way, for whoever wants to show it."""
         return ()
 
 
-def folded(uploads: Iterable[Upload], fold: Fold) -> Weights:
-    """The aggregate of the uploads' weights, by name; there must be at least one."""
+def folded(uploads: Iterable[Upload], fold: Fold, before: Weights | None = None) -> Weights:
+    """The aggregate of the uploads' weights, by name; whoever kept its weights back does not count.
+
+    Args:
+        uploads: In any order.
+        fold: How weights are aggregated; empty.
+        before: What stays if all kept theirs back; without it, at least one must not.
+    """
     packing = None
     for upload in uploads:
+        if upload.values is None:
+            continue
         fold.add(upload)
         packing = upload.packing
-    assert packing is not None
+    if packing is None:
+        assert before is not None
+        return before
     return packing.unpack(fold.result())

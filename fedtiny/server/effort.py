@@ -20,6 +20,7 @@ class Effort:
     Attributes:
         epochs: Passes over the local examples; a share of one where nothing is trained.
         look: What is looked at where nothing is trained.
+        before: The share that is measured before training; as all shares, of the examples that are not held out.
         batch: Examples a step.
         forward: FLOPs of one example's forward pass.
         dense_forward: The same without pruning.
@@ -32,6 +33,7 @@ class Effort:
 
     epochs: float
     look: Look
+    before: float
     batch: int
     forward: float
     dense_forward: float
@@ -48,8 +50,11 @@ class Effort:
         demands = order.demands({layer.name: layer.size for layer in network.layers})
         always = {name for demand in demands if demand.every_step for name in demand.dense}
         once = {name for demand in demands for name in demand.dense} - always
+        measured = order.holdout / (1 - order.holdout) if order.holdout else order.development
+        first = training is not None and any(probe.measures for probe in order.probes)
         return cls(
-            epochs=order.development if training is None else training.epochs,
+            epochs=measured if training is None else training.epochs,
+            before=measured if first else 0.0,
             look=Look() if training is not None else order.look,
             batch=0 if training is None else training.batch,
             forward=forward_flops(network, mask),
@@ -68,10 +73,10 @@ class Effort:
         )
 
     def flops(self, examples: int) -> dict[str, float]:
-        """Of a client with so many examples, by accounting."""
-        seen = self.look.examples(self.epochs * examples)
+        """Of a client with so many examples that are not held out, by accounting."""
+        seen, before = self.look.examples(self.epochs * examples), self.forward * self.before * examples
         return {
-            x: (self.passes * self.forward + self.always[x]) * seen + self.once[x] * min(examples, self.batch)
+            x: (self.passes * self.forward + self.always[x]) * seen + self.once[x] * min(examples, self.batch) + before
             for x in ACCOUNTINGS
         }
 

@@ -61,6 +61,8 @@ class RoundRecord:
         surplus: Simulated devices that were asked, and were not among the first.
         simulated_seconds: What the round would have taken in the field; None if `devices` describes none.
         joules: Energy of all devices asked; None likewise.
+        personal: Whether clients have models of their own: accuracies, losses and densities are then means over these,
+            each examined on what its client would meet (`server/models.py`).
     """
 
     round: int
@@ -88,3 +90,4 @@ class RoundRecord:
     surplus: tuple[int, ...] = ()
     simulated_seconds: float | None = None
     joules: float | None = None
+    personal: bool = False

@@ -11,7 +11,7 @@ from plotly.offline import get_plotlyjs
 from fedtiny.table import Table
 from fedtiny.track import figures
 from fedtiny.track.record import RoundRecord, Start
-from fedtiny.track.results import engine_table, human_bytes, number, result_table, rigl_flops
+from fedtiny.track.results import engine_table, human_bytes, number, result_table, rigl_flops, whose
 from fedtiny.track.times import time_table
 
 __all__ = ["write_report"]
@@ -158,7 +158,7 @@ def _story(start: Start, records: Sequence[RoundRecord], summary: Mapping[str, o
 def _tiles(summary: Mapping[str, object]) -> str:
     dense = number(summary, "dense_upload_bytes")
     tiles = (
-        (f"{100 * number(summary, 'test_accuracy'):.2f} %", "test accuracy"),
+        (f"{100 * number(summary, 'test_accuracy'):.2f} %", f"test accuracy {whose(summary)}".strip()),
         (f"{100 * number(summary, 'density'):.3g} %", "of the prunable weights kept"),
         (
             human_bytes(number(summary, "upload_bytes")),

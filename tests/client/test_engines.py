@@ -79,6 +79,7 @@ def test_measurements_agree(network: Network, world: World) -> None:
                 torch.testing.assert_close(other.layers[name].mean, moments.mean, rtol=1e-4, atol=1e-5)
                 torch.testing.assert_close(other.layers[name].var, moments.var, rtol=1e-4, atol=1e-5)
         else:
+            assert isinstance(one, Gradients)
             assert isinstance(other, Gradients)
             for name, (indices, values) in one.layers.items():
                 assert other.layers[name][0].tolist() == indices.tolist()

@@ -18,6 +18,7 @@ from fedtiny.payload.probes import (
     BatchNormStatistics,
     GradientFlow,
     Gradients,
+    LocalAccuracy,
     LocalLoss,
     Loss,
     Moments,
@@ -28,6 +29,7 @@ from fedtiny.payload.probes import (
 )
 from fedtiny.payload.training import Training
 from fedtiny.payload.upload import decode_upload, encode_upload, upload_bytes
+from fedtiny.payload.values import Quantised
 from fedtiny.sparse.mask import Mask
 from fedtiny.sparse.network import Network, Weights
 
@@ -46,6 +48,7 @@ def masked(network: Network, mask: Mask | None) -> Weights:
 
 def assert_same_order(a: Order, b: Order) -> None:
     assert (a.round, a.training, a.probes) == (b.round, b.training, b.probes)
+    assert (a.holdout, a.codec, a.limit) == (b.holdout, b.codec, b.limit)
     assert a.development == pytest.approx(b.development)
     assert list(a.weights) == list(b.weights)
     assert all(x.equal(b.weights[name]) for name, x in a.weights.items())
@@ -95,6 +98,9 @@ def test_a_conversation_is_decoded_to_the_bit_and_costs_only_what_is_new(network
         "again": Order(1, asked, first, train),
         "one layer moved": Order(2, masked(network, third), third, slower, (probe,)),
         "dense": Order(3, masked(network, None), None, slower),
+        "a limit": Order(4, masked(network, None), None, slower, limit=0.5),
+        "codec": Order(5, masked(network, None), None, slower, codec=Quantised(bits=4), limit=0.5),
+        "holdout": Order(6, masked(network, None), None, slower, (LocalAccuracy(),), holdout=0.2),
     }.items():
         buffer = encode_order(order, held)
         assert_same_order(decode_order(buffer, layout, held), order)
@@ -109,6 +115,9 @@ def test_a_conversation_is_decoded_to_the_bit_and_costs_only_what_is_new(network
     bitmap = 1 + (layout.sizes["stages.2.0.conv2.weight"] + 7) // 8
     assert kept < sizes["one layer moved"] - sizes["again"] <= kept + bitmap + len(layout.prunable) + 250
     assert sizes["dense"] > 4 * sum(layout.sizes.values())
+    assert sizes["a limit"] == len(encode_order(Order(4, masked(network, None), None, slower), held)) + 4
+    assert sizes["codec"] == sizes["a limit"] + len(',"codec":{"name":"quantised","bits":4}')
+    assert sizes["holdout"] == sizes["a limit"] - 4 + len(',"holdout":0.2,"probes":[{"kind":"local_accuracy"}]')
 
 
 @settings(max_examples=20, deadline=None)

@@ -16,7 +16,8 @@ from fedtiny.payload.training import Training
 from fedtiny.server.cohort import cohort
 from fedtiny.server.evaluate import Examiner
 from fedtiny.server.fingerprint import fingerprint
-from fedtiny.server.loop import density_all, pretrain
+from fedtiny.server.loop import pretrain
+from fedtiny.server.models import density_all
 from fedtiny.sparse.cost import forward_flops
 from fedtiny.sparse.engine.choose import Engine
 from fedtiny.sparse.engine.resident import Resident

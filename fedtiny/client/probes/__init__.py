@@ -2,6 +2,7 @@
 
 from functools import singledispatch
 
+from fedtiny.client.probes.accuracy import CountCorrect
 from fedtiny.client.probes.answering import Answering
 from fedtiny.client.probes.batch_norm import CollectStatistics
 from fedtiny.client.probes.gradient_flow import CollectGradientFlow
@@ -13,6 +14,7 @@ from fedtiny.client.probes.top_indices import CollectTopIndices
 from fedtiny.payload.probes import (
     BatchNormStatistics,
     GradientFlow,
+    LocalAccuracy,
     LocalLoss,
     Saliency,
     SquaredGradients,
@@ -33,6 +35,11 @@ def callback_for(probe: object, mask: Mask | None) -> Answering:
 @callback_for.register
 def _(probe: BatchNormStatistics, mask: Mask | None) -> Answering:
     return CollectStatistics()
+
+
+@callback_for.register
+def _(probe: LocalAccuracy, mask: Mask | None) -> Answering:
+    return CountCorrect()
 
 
 @callback_for.register

@@ -7,6 +7,7 @@ from typing import Annotated
 
 from pydantic import Field
 
+from fedtiny.payload.probes.accuracy import Accuracy, LocalAccuracy
 from fedtiny.payload.probes.base import LARGEST, Demand, Look, Places, Question, Sizes
 from fedtiny.payload.probes.batch_norm import BatchNormStatistics, Moments, Statistics
 from fedtiny.payload.probes.gradient_flow import GradientFlow
@@ -19,12 +20,14 @@ from fedtiny.payload.probes.top_indices import Indices, TopIndices
 
 __all__ = [
     "LARGEST",
+    "Accuracy",
     "Answer",
     "BatchNormStatistics",
     "Demand",
     "GradientFlow",
     "Gradients",
     "Indices",
+    "LocalAccuracy",
     "LocalLoss",
     "Look",
     "Loss",
@@ -43,8 +46,15 @@ __all__ = [
 ]
 
 Probe = Annotated[
-    BatchNormStatistics | LocalLoss | SquaredGradients | TopGradients | TopIndices,
+    BatchNormStatistics
+    | GradientFlow
+    | LocalAccuracy
+    | LocalLoss
+    | Saliency
+    | SquaredGradients
+    | TopGradients
+    | TopIndices,
     Field(discriminator="kind"),
 ]
 
-Answer = Gradients | Indices | Loss | Scores | Statistics
+Answer = Accuracy | Gradients | Indices | Loss | Scores | Statistics

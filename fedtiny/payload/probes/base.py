@@ -64,6 +64,11 @@ class Question(Value):
         """What it looks at where nothing is trained: by default all examples once."""
         return Look()
 
+    @property
+    def measures(self) -> bool:
+        """Whether it needs no training: then it is answered before any, on the weights as they were received."""
+        return False
+
     def demand(self, sizes: Sizes) -> Demand:
         """What it asks of a device beyond training, or beyond forward passes where nothing is trained."""
         return Demand()

@@ -50,6 +50,10 @@ class BatchNormStatistics(Question):
 
     kind: Literal["batch_norm_statistics"] = "batch_norm_statistics"
 
+    @property
+    def measures(self) -> bool:
+        return True
+
     def answer_bytes(self, sizes: Sizes) -> int:
         """Bytes of the answer."""
         return sum(4 + 8 * size for name, size in sizes.items() if name.endswith(".running_mean"))

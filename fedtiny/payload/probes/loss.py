@@ -31,6 +31,10 @@ class LocalLoss(Question):
 
     kind: Literal["local_loss"] = "local_loss"
 
+    @property
+    def measures(self) -> bool:
+        return True
+
     def answer_bytes(self, sizes: Sizes) -> int:
         """Bytes of the answer."""
         return 8
