@@ -26,6 +26,7 @@ from tests.conftest import SMOKE, Runner, federation
 
 UNION, _ = get_args(AnyMethod)
 SETTINGS: dict[str, dict[str, object]] = {
+    "fedmef": {"density": 0.05, "adjust_every": 1, "stop_round": 5},
     "fedtiny": {"density": 0.05, "candidates": 3, "adjust_every": 1, "stop_round": 5},
     "static": {"density": 0.05},
 }

@@ -11,9 +11,11 @@ from lightning import pytorch as pl
 from numpy.typing import NDArray
 
 from fedtiny import seeds
+from fedtiny.client.extrude import Extrude
 from fedtiny.client.keep_mask import KeepMask
 from fedtiny.client.module import Classifier
 from fedtiny.client.probes import callback_for
+from fedtiny.client.prune_activations import PruneActivations
 from fedtiny.client.trainer import DeviceTrainer
 from fedtiny.client.world import World
 from fedtiny.data.loaders import Batches
@@ -105,8 +107,12 @@ class Client:
         assert order.training is not None
         self._module.training_settings = order.training
         self._module.trainable = self._module.net.parameters()  # all of them, unless KeepMask knows better
+        if order.training.activation_density < 1:
+            callbacks = [*callbacks, PruneActivations(order.training.activation_density)]
         if order.mask is not None:
             callbacks = [*callbacks, KeepMask(order.mask)]
+            if order.training.extrusion is not None:
+                callbacks = [*callbacks, Extrude(order.training.extrusion, order.weights, order.mask)]
         self._trainer.train(self._module, batches, callbacks)
 
     def _measure(self, callbacks: list[pl.Callback], indices: NDArray[np.int64]) -> None:

@@ -6,9 +6,10 @@ from pydantic import Field
 
 from fedtiny.methods.base import Method, ServerState
 from fedtiny.methods.dense import Dense
+from fedtiny.methods.fedmef import FedMef
 from fedtiny.methods.fedtiny import FedTiny
 from fedtiny.methods.static import Static
 
-__all__ = ["AnyMethod", "Dense", "FedTiny", "Method", "ServerState", "Static"]
+__all__ = ["AnyMethod", "Dense", "FedMef", "FedTiny", "Method", "ServerState", "Static"]
 
-AnyMethod = Annotated[Dense | FedTiny | Static, Field(discriminator="name")]
+AnyMethod = Annotated[Dense | FedMef | FedTiny | Static, Field(discriminator="name")]

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from fedtiny.sparse.mask import Mask
 
-__all__ = ["drop_then_grow", "keep_top", "top_indices"]
+__all__ = ["drop_then_grow", "keep_top", "smallest_kept", "top_indices"]
 
 
 def top_indices(scores: Tensor, count: int) -> Tensor:
@@ -53,6 +53,23 @@ def keep_top(scores: Mapping[str, Tensor], counts: Mapping[str, int]) -> Mask:
         flat[top_indices(score.flatten(), count)] = True
         keep[name] = flat.view(score.shape)
     return Mask(keep)
+
+
+def smallest_kept(keep: Tensor, weight: Tensor, count: int) -> Tensor:
+    """The `count` kept weights of smallest magnitude: those that `drop_then_grow` would drop.
+
+    Args:
+        keep: Bool tensor of any shape; True is kept.
+        weight: Float, same shape.
+        count: At most the kept weights.
+
+    Returns:
+        Bool tensor of the same shape.
+    """
+    kept = keep.flatten().clone()
+    sizes = weight.flatten().abs().masked_fill(~kept, -1.0)
+    kept[top_indices(sizes, int(kept.sum()) - count)] = False
+    return kept.view(keep.shape)
 
 
 def drop_then_grow(keep: Tensor, weight: Tensor, gradient: Tensor, count: int) -> Tensor:
