@@ -20,8 +20,8 @@ __all__ = ["Extrude"]
 class Extrude(pl.Callback):
     """Adds the penalty's gradient before each step, and sets the step's learning rate.
 
-    What the optimizer moves is a vector of kept weights, made by `KeepMask` or by the sparse engine, each in an order of
-    its own; theta_low is found in the order's dense weights, so it is the same on both.
+    What the optimizer moves is a vector of kept weights, made by `KeepMask` or by the sparse engine, each in an order
+    of its own; theta_low is found in the order's dense weights, so it is the same on both.
     """
 
     def __init__(self, extrusion: Extrusion, weights: Weights, mask: Mask) -> None:

@@ -26,11 +26,15 @@ _WATCHED = nn.Conv2d | nn.ReLU | nn.ReLU6 | nn.MaxPool2d
 
 @dataclass(slots=True)
 class _Recent:
-    """The last convolution's input: the shortcut beside it often reads the same."""
+    """What was kept of a tensor in this forward pass: a shortcut reads again what a convolution beside it has read."""
 
     tensor: weakref.ref[Tensor]
     version: int
     kept: Kept
+
+    def holds(self, x: Tensor, saved: Tensor) -> bool:
+        """Whether it is of `x`, unchanged since, and lies in memory as what is to be saved of it."""
+        return self.tensor() is x and self.version == x._version and self.kept.stride == saved.stride()
 
 
 class PruneActivations(pl.Callback):
@@ -46,7 +50,7 @@ class PruneActivations(pl.Callback):
         self._handles: list[RemovableHandle] = []
         self._hooks: torch.autograd.graph.saved_tensors_hooks | None = None
         self._running: tuple[nn.Module, Tensor] | None = None
-        self._recent: _Recent | None = None
+        self._recent: list[_Recent] = []
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         """Hooks the network and the layers in it that keep the most."""
@@ -73,7 +77,7 @@ class PruneActivations(pl.Callback):
             self._hooks.__enter__()
 
     def _end(self, net: nn.Module, inputs: tuple[Tensor, ...], output: object) -> None:
-        self._running = self._recent = None
+        self._running, self._recent = None, []
         if self._hooks is not None:
             self._hooks.__exit__()
             self._hooks = None
@@ -99,12 +103,12 @@ class PruneActivations(pl.Callback):
         return self._kept(tensor, x) if isinstance(layer, nn.Conv2d) else Nothing(tensor.shape, tensor.dtype)
 
     def _kept(self, tensor: Tensor, x: Tensor) -> Kept:
-        recent = self._recent
-        if recent is not None and recent.tensor() is x and recent.version == x._version:
-            if recent.kept.stride == tensor.stride():
+        for recent in self._recent:
+            if recent.holds(x, tensor):
                 return recent.kept
         kept = Kept.of(tensor, self._density)
-        self._recent = _Recent(weakref.ref(x), x._version, kept)
+        alive = [recent for recent in self._recent if recent.tensor() is not None]
+        self._recent = [*alive, _Recent(weakref.ref(x), x._version, kept)]
         return kept
 
     @staticmethod

@@ -16,6 +16,7 @@ from typing import Literal, Protocol
 import torch
 from torch import Tensor, nn
 from torch.autograd.function import Function, once_differentiable
+from torch.nn import functional
 
 __all__ = ["RELU_GAIN", "Normalisation", "NormalisedConv2d", "convolution", "normalise"]
 
@@ -117,7 +118,8 @@ class NormalisedConv2d(nn.Conv2d):
         self.keep = keep
 
     def forward(self, input: Tensor) -> Tensor:
-        return self._conv_forward(input, normalise(self.weight, self.gain, self.keep), self.bias)
+        weight = normalise(self.weight, self.gain, self.keep)
+        return functional.conv2d(input, weight, self.bias, self.stride, self.padding, self.dilation, self.groups)
 
 
 def convolution(
