@@ -52,7 +52,7 @@ class FedMef(Method):
     """Which weights of a layer the first mask keeps: the largest, or random ones (as published)."""
     adjust_every: Annotated[int, Field(ge=1)] = 10
     """Rounds from one adjustment of the mask to the next."""
-    stop_round: Annotated[int, Field(ge=1)] = 300
+    stop_round: Annotated[int, Field(ge=1)] = 100
     """Round at which the number of exchanged weights reaches 0 and the mask is final."""
     fraction: Annotated[float, Field(ge=0, le=0.5)] = 0.2
     """Half the share of kept weights exchanged at round 0; 0 leaves the mask alone."""

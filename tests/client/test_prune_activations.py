@@ -67,6 +67,7 @@ class Held:
 
     def note(self, tensor: Tensor) -> Packed:
         packed = self.pack(tensor)
+        parts: tuple[Tensor, ...] = ()
         match packed:
             case Tensor():
                 parts = (packed,)
@@ -74,8 +75,6 @@ class Held:
                 parts = (packed.values, packed.places)
             case Gate():
                 parts = (packed.bits,)
-            case Nothing():
-                parts = ()
         for part in parts:
             place = part.untyped_storage().data_ptr()
             if place not in self.apart and part.shape not in self.weights:
@@ -113,7 +112,7 @@ def allocated(loss: Callable[[], Tensor]) -> int:
     assert trace.profiler is not None
     results = trace.profiler.kineto_results
     assert results is not None
-    total = sum(event.nbytes() for event in results.events() if event.name() == "[memory]")
+    total = sum(int(event.nbytes()) for event in results.events() if event.name() == "[memory]")
     graph.backward()
     return total
 

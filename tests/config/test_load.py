@@ -1,4 +1,5 @@
 from pathlib import Path
+from typing import get_args
 
 import pytest
 import yaml
@@ -6,8 +7,10 @@ import yaml
 from fedtiny.config.load import ConfigError, load, override
 from fedtiny.config.schema import RunConfig
 from fedtiny.config.show import shown
-from fedtiny.methods import FedTiny, Static
+from fedtiny.methods import AnyMethod, FedTiny, Static
 
+UNION, _ = get_args(AnyMethod)
+METHODS = sorted(kind.model_fields["name"].default for kind in get_args(UNION))
 CONFIGS = Path(__file__).parent.parent.parent / "configs"
 
 
@@ -67,7 +70,7 @@ def test_override_sets_dotted_keys() -> None:
         ("rounds=many", "rounds: input should be a valid integer, unable to parse string as an integer, got 'many'"),
         (
             "method.name=fedtny",
-            "method.name: must be one of dense, fedtiny, static; did you mean fedtiny? got 'fedtny'",
+            f"method.name: must be one of {', '.join(METHODS)}; did you mean fedtiny? got 'fedtny'",
         ),
         ("data.name=image_folder", "data.path: must be given"),
         ("fleet.actors=0", "fleet.actors: input should be "),
