@@ -63,7 +63,7 @@ def test_a_run_writes_all_its_files_and_says_where(tmp_path: Path, capsys: pytes
     assert mask is not None
     assert mask.density == summary["density"] <= summary["density_target"]
     assert all(not weights[name][~keep].any() for name, keep in mask.keep.items())
-    assert about["model"] == {"name": "resnet8", "width": 4}
+    assert about["model"] == {"name": "resnet8", "width": 4, "normalisation": "batch"}
     assert sum(x.numel() for x in weights.values()) > summary["parameters"]
 
 
@@ -161,7 +161,7 @@ def test_show_prints_a_configuration_that_runs(capsys: pytest.CaptureFixture[str
 
 def test_methods_names_each_with_its_paper(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["methods"]) == 0
-    assert [line.split()[0] for line in lines(capsys.readouterr().out)] == ["dense", "fedtiny", "static"]
+    assert [line.split()[0] for line in lines(capsys.readouterr().out)] == ["dense", "fedmef", "fedtiny", "static"]
 
 
 def test_a_client_that_fails_ends_the_run_with_exit_code_1(
