@@ -14,7 +14,7 @@ from fedtiny.models.zoo import AnyModel
 from fedtiny.server.devices import memory_problems
 from fedtiny.server.effort import Effort
 from fedtiny.sparse.cost import activation_bytes
-from fedtiny.sparse.engine.choose import Choice, choose
+from fedtiny.sparse.engine.choose import Choice, choose, unable
 from fedtiny.sparse.engine.kernels import EngineUnavailable, kernels
 from fedtiny.sparse.network import Network
 
@@ -48,9 +48,10 @@ def _needed_bytes(config: RunConfig, network: Network) -> Callable[[int], int]:
     """Batch -> bytes that training needs on a device in the costliest round; the mask is not chosen yet: a sketch."""
     state = config.method.sketch(network, seeds.stream(config.seed, "method"))
     orders = (config.method.order(network, replace(state, round=r), config.training) for r in range(config.rounds))
-    unlike = {str((order.probes, order.adjust)): order for order in orders}
-    rest = max(Effort.of(network, order).memory_bytes for order in unlike.values())
-    return lambda batch: rest + activation_bytes(network, batch)
+    unlike = {str((order.probes, order.adjust, order.training)): order for order in orders}.values()
+    rest = max(Effort.of(network, order).memory_bytes for order in unlike)
+    density = max(1.0 if order.training is None else order.training.activation_density for order in unlike)
+    return lambda batch: rest + activation_bytes(network, batch, density)
 
 
 def prepare(config: RunConfig, tell: Callable[[str], None] = lambda text: None) -> Prepared:
@@ -124,6 +125,11 @@ def prepare(config: RunConfig, tell: Callable[[str], None] = lambda text: None) 
             kernels(torch.float32)
         except EngineUnavailable as error:
             problems.append(f"engine: {error}; or set engine=dense")
+        if config.method.target < 1 and (lacking := unable(network)):
+            problems.append(f"engine: {lacking}; set engine=auto or engine=dense")
+    for key, training in (("training", config.training), ("pretraining", config.pretraining)):
+        if training.extrusion is not None:
+            problems.append(f"{key}.extrusion: is for the method to order, so it must be none")
     if problems or shares is None:
         raise ConfigError(problems)
     for remark in remarks:

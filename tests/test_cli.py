@@ -66,7 +66,7 @@ def test_a_run_writes_all_its_files_and_says_where(tmp_path: Path, capsys: pytes
     assert mask is not None
     assert mask.density == summary["density"] <= summary["density_target"]
     assert all(not weights[name][~keep].any() for name, keep in mask.keep.items())
-    assert about["model"] == {"name": "resnet8", "width": 4}
+    assert about["model"] == {"name": "resnet8", "width": 4, "normalisation": "batch"}
     assert sum(x.numel() for x in weights.values()) > summary["parameters"]
 
 

@@ -30,6 +30,7 @@ UNION, _ = get_args(AnyMethod)
 SETTINGS: dict[str, dict[str, object]] = {
     "feddst": {"density": 0.05, "adjust_every": 1, "stop_round": 5},
     "fedsgc": {"density": 0.05, "adjust_every": 1, "stop_round": 5},
+    "fedmef": {"density": 0.05, "adjust_every": 1, "stop_round": 5},
     "fedtiny": {"density": 0.05, "candidates": 3, "adjust_every": 1, "stop_round": 5},
     "grasp": {"density": 0.05, "scorer": "clients", "batch": 8},
     "small_dense": {"density": 0.05},

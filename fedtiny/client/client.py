@@ -12,9 +12,11 @@ from numpy.typing import NDArray
 
 from fedtiny import seeds
 from fedtiny.client.adjusting import CollectGrowth
+from fedtiny.client.extrude import Extrude
 from fedtiny.client.keep_mask import KeepMask
 from fedtiny.client.module import Classifier
 from fedtiny.client.probes import Answering, callback_for
+from fedtiny.client.prune_activations import PruneActivations
 from fedtiny.client.trainer import DeviceTrainer
 from fedtiny.client.world import World
 from fedtiny.data.loaders import Batches
@@ -127,25 +129,31 @@ class Client:
         """Trains as the order says; gives the mask that holds in the end."""
         assert order.training is not None
         if order.adjust is None:
-            self._fit([*probes], order.training, order.mask, batches)
+            self._fit(order, [*probes], order.training, order.mask, batches)
             return order.mask
         assert not probes
         growth = CollectGrowth(order)
         before, after = order.adjust.split(order.training)
-        self._fit([growth], before, order.mask, batches)
+        self._fit(order, [growth], before, order.mask, batches)
         weights = {name: tensor.clone() for name, tensor in self._resident.weights.items()}
         mask = growth.moved(weights)
         mask.apply_(weights)
         self._put(mask, weights)
         if after is not None:
-            self._fit([], after, mask, batches)  # its batches go on where those before have ended
+            self._fit(order, [], after, mask, batches)  # its batches go on where those before have ended
         return mask
 
-    def _fit(self, callbacks: list[pl.Callback], training: Training, mask: Mask | None, batches: Batches) -> None:
+    def _fit(
+        self, order: Order, callbacks: list[pl.Callback], training: Training, mask: Mask | None, batches: Batches
+    ) -> None:
         self._module.training_settings = training
         self._module.trainable = self._module.net.parameters()  # all of them, unless KeepMask knows better
+        if training.activation_density < 1:
+            callbacks = [*callbacks, PruneActivations(training.activation_density)]
         if mask is not None:
             callbacks = [*callbacks, KeepMask(mask)]
+            if training.extrusion is not None:
+                callbacks = [*callbacks, Extrude(training.extrusion, order.weights, mask)]
         self._trainer.train(self._module, batches, callbacks)
 
     def _measure(self, callbacks: list[pl.Callback], indices: NDArray[np.int64], look: Look, client: int) -> None:

@@ -7,6 +7,7 @@ from pydantic import Field
 from fedtiny.methods.base import Method, ServerState
 from fedtiny.methods.dense import Dense
 from fedtiny.methods.feddst import FedDST
+from fedtiny.methods.fedmef import FedMef
 from fedtiny.methods.fedrts import FedRTS
 from fedtiny.methods.fedsgc import FedSGC
 from fedtiny.methods.fedtiny import FedTiny
@@ -23,6 +24,7 @@ __all__ = [
     "AnyMethod",
     "Dense",
     "FedDST",
+    "FedMef",
     "FedRTS",
     "FedSGC",
     "FedTiny",
@@ -41,6 +43,7 @@ __all__ = [
 AnyMethod = Annotated[
     Dense
     | FedDST
+    | FedMef
     | FedRTS
     | FedSGC
     | FedTiny

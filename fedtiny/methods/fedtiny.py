@@ -16,7 +16,7 @@ zero, and batches are arranged so that the step whose gradients are sent is a fu
 """
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import Annotated, Literal
 
@@ -32,6 +32,7 @@ from fedtiny.methods.progressive import (
     adjust,
     average_gradients,
     exchange_counts,
+    keeping_gradients,
     turn,
 )
 from fedtiny.methods.remarks import schedule_remarks
@@ -123,7 +124,7 @@ class FedTiny(Method):
     def absorb(self, network: Network, state: ServerState, uploads: Iterable[Upload], fold: Fold) -> ServerState:
         counts = self._exchange(network, state)
         answers: dict[int, tuple[int, Gradients]] = {}
-        weights = folded(_keeping_gradients(uploads, answers), fold)
+        weights = folded(keeping_gradients(uploads, answers), fold)
         averaged = replace(state, round=state.round + 1, weights=weights)
         if not counts:
             return averaged
@@ -154,11 +155,3 @@ class FedTiny(Method):
             "candidate of least federated loss, marked, started the training."
         )
         return (Table("Candidates", columns, rows, best(losses), text),)
-
-
-def _keeping_gradients(uploads: Iterable[Upload], answers: dict[int, tuple[int, Gradients]]) -> Iterator[Upload]:
-    for upload in uploads:
-        for answer in upload.answers:
-            if isinstance(answer, Gradients):
-                answers[upload.client] = (upload.examples, answer)
-        yield upload

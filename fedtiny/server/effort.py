@@ -5,6 +5,7 @@ from typing import Self
 
 from fedtiny.payload.messages import Order
 from fedtiny.payload.probes import Look
+from fedtiny.payload.training import Training
 from fedtiny.sparse.cost import Accounting, activation_bytes, dense_gradient_flops, forward_flops, memory_bytes
 from fedtiny.sparse.network import Network
 
@@ -67,9 +68,11 @@ class Effort:
                 mask,
                 training is not None and training.momentum > 0,
                 once | always,
-                sum(demand.held_bytes for demand in demands),
+                sum(demand.held_bytes for demand in demands) + _extruded_bytes(training),
             ),
-            activation_bytes=activation_bytes(network, 0 if training is None else training.batch),
+            activation_bytes=0
+            if training is None
+            else activation_bytes(network, training.batch, training.activation_density),
         )
 
     def flops(self, examples: int) -> dict[str, float]:
@@ -83,3 +86,7 @@ class Effort:
     def dense_flops(self, examples: int) -> float:
         """What it would be without pruning."""
         return self.passes * self.dense_forward * self.look.examples(self.epochs * examples)
+
+
+def _extruded_bytes(training: Training | None) -> int:
+    return 0 if training is None or training.extrusion is None else training.extrusion.held_bytes

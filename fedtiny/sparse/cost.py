@@ -13,6 +13,7 @@ Here only the layers whose dense gradient is asked for count as dense: FedTiny's
 from collections.abc import Collection
 from typing import Literal
 
+from fedtiny.sparse.activations import kept_bytes
 from fedtiny.sparse.mask import Mask
 from fedtiny.sparse.network import Network
 
@@ -79,6 +80,14 @@ def memory_bytes(
     return sparse + rest + buffers + held_bytes + moment
 
 
-def activation_bytes(network: Network, batch: int) -> int:
-    """Bytes of the activations that one training step keeps: outputs of all leaf modules, float32."""
-    return 4 * network.activations * batch
+def activation_bytes(network: Network, batch: int, density: float = 1.0) -> int:
+    """Bytes of the activations that one training step keeps for its backward pass.
+
+    Each tensor counts once, however many layers read it: 4 bytes a number. With `density` below 1 a convolution's input
+    is kept as `Kept` keeps it, a ReLU keeps one bit a number, and the rest is as before.
+    """
+    kept = network.activations
+    if density == 1:
+        return 4 * kept.numbers * batch
+    inputs = sum(kept_bytes(count * batch, density) for count in kept.inputs)
+    return 4 * kept.rest * batch + inputs + sum((count * batch + 7) // 8 for count in kept.gates)

@@ -2,10 +2,19 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
 
 from torch import Tensor
 
-__all__ = ["Mask"]
+__all__ = ["Mask", "MaskAware"]
+
+
+@runtime_checkable
+class MaskAware(Protocol):
+    """A layer that has to know its mask, since it computes with something else than its weights as they are."""
+
+    def keep_only(self, keep: Tensor | None) -> None:
+        """Takes the mask of its weight: a bool tensor of its shape; None keeps all."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

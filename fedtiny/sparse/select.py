@@ -10,7 +10,7 @@ from torch import Tensor
 
 from fedtiny.sparse.mask import Mask
 
-__all__ = ["drop_then_grow", "keep_top", "keep_top_overall", "top_indices"]
+__all__ = ["drop_then_grow", "keep_top", "keep_top_overall", "smallest_kept", "top_indices"]
 
 
 def top_indices(scores: Tensor, count: int) -> Tensor:
@@ -81,6 +81,23 @@ def keep_top_overall(scores: Mapping[str, Tensor], count: int) -> Mask:
     flat[top_indices(torch.cat(firsts), count)] = True
     parts = zip(scores.items(), flat.split(sizes), strict=True)
     return Mask({name: part.view(score.shape) for (name, score), part in parts})
+
+
+def smallest_kept(keep: Tensor, weight: Tensor, count: int) -> Tensor:
+    """The `count` kept weights of smallest magnitude: those that `drop_then_grow` would drop.
+
+    Args:
+        keep: Bool tensor of any shape; True is kept.
+        weight: Float, same shape.
+        count: At most the kept weights.
+
+    Returns:
+        Bool tensor of the same shape.
+    """
+    kept = keep.flatten().clone()
+    sizes = weight.flatten().abs().masked_fill(~kept, -1.0)
+    kept[top_indices(sizes, int(kept.sum()) - count)] = False
+    return kept.view(keep.shape)
 
 
 def drop_then_grow(keep: Tensor, weight: Tensor, gradient: Tensor, count: int) -> Tensor:

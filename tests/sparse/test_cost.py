@@ -41,8 +41,8 @@ def test_memory_by_hand() -> None:
     assert memory_bytes(NETWORK, None, momentum=True) == 35 * 12
 
 
-def test_activations_are_the_outputs_of_all_leaf_modules() -> None:
-    assert activation_bytes(NETWORK, batch=5) == 4 * 5 * (2 + 4 + 3 + 2)
+def test_activations_are_what_the_layers_read_beside_the_example_itself() -> None:
+    assert activation_bytes(NETWORK, batch=5) == 4 * 5 * (4 + 3)
 
 
 def test_resnet18_at_one_percent_costs_what_the_paper_says() -> None:
