@@ -98,6 +98,7 @@ def rounds(
                 surplus=() if outcome is None else outcome.surplus,
                 simulated_seconds=None if outcome is None else outcome.seconds,
                 joules=None if outcome is None else outcome.joules,
+                own_training=_own(order.training, plan.training.at(r, plan.rounds)),
                 weights_sha256=fingerprint(state.weights, state.mask),
             ),
             examined,
@@ -155,6 +156,14 @@ def density_all(network: Network, mask: Mask | None) -> float:
     """Parameters that are not pruned / all parameters."""
     pruned = mask.size - mask.kept if mask else 0
     return 1 - pruned / network.parameters
+
+
+def _own(told: Training | None, given: Training) -> dict[str, object]:
+    """What the method made of the run's local training."""
+    if told is None or told == given:
+        return {}
+    plain = given.model_dump(mode="json")
+    return {key: x for key, x in told.model_dump(mode="json").items() if key not in plain or plain[key] != x}
 
 
 def _exchanged(before: Mask | None, after: Mask | None) -> dict[str, int]:

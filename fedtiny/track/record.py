@@ -61,6 +61,7 @@ class RoundRecord:
         surplus: Simulated devices that were asked, and were not among the first.
         simulated_seconds: What the round would have taken in the field; None if `devices` describes none.
         joules: Energy of all devices asked; None likewise.
+        own_training: Settings of local training that the method gave other values than the run's, or added.
     """
 
     round: int
@@ -88,3 +89,4 @@ class RoundRecord:
     surplus: tuple[int, ...] = ()
     simulated_seconds: float | None = None
     joules: float | None = None
+    own_training: Mapping[str, object] = field(default_factory=dict)
