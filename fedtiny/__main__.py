@@ -64,8 +64,8 @@ def _parser() -> argparse.ArgumentParser:
         ("run", "make one run; out=DIR names its folder (default runs/NAME-TIME)"),
         (
             "compare",
-            "run a grid: methods=A,B:KEY=VALUE density=0.05,0.01 seeds=3 [reference=A] [out=DIR], then write its tables "
-            "and its page",
+            "run a grid, then write its tables and its page: methods=A,B:KEY=VALUE density=0.05,0.01 seeds=3 "
+            "[reference=A] [out=DIR]",
         ),
         ("show", "print the resolved configuration, each field with its description"),
     ):

@@ -29,7 +29,7 @@ def _sheets(results: Results) -> list[Sheet]:
             "test_accuracy",
             "Test accuracy",
             f"After the last round, in percent: mean of {n} seed{'s' * (n > 1)}"
-            f"{' ± 95 % interval (t distribution)' * (n > 1)}. Up: bytes uploaded by all clients in the whole run, measured. "
+            f"{' ± 95 % interval (t distribution)' * (n > 1)}. Up: bytes that all clients uploaded, measured. "
             f"FLOPs: the busiest client's costliest round, modelled (rigl), against that of a dense network. Bold: the "
             f"best at a density, of the methods that prune.",
         ),
@@ -37,8 +37,7 @@ def _sheets(results: Results) -> list[Sheet]:
             results,
             "validation_accuracy_last5",
             "Validation accuracy",
-            f"Mean of the last {LAST} evaluated rounds, in percent. Settings must be chosen by this table, never by the "
-            f"one of the test.",
+            f"Mean of the last {LAST} evaluated rounds, in percent. Choose settings by it, never by the test.",
             costs=False,
         ),
         accuracy_sheet(
@@ -79,16 +78,17 @@ def page(results: Results, found: Sequence[Finding], command: str) -> str:
         parts.append(
             section(
                 "What accuracy costs",
-                "Each point is a method at a density, mean over seeds with its 95 % interval; densities of a method are "
-                "joined. Dotted: the Pareto front, what nothing beats at the same cost. Axes of costs are logarithmic.",
+                "Each point is a method at a density, mean over seeds with its 95 % interval; densities of a method "
+                "are joined. Dotted: the Pareto front, what nothing beats at the same cost. Axes of costs are "
+                "logarithmic.",
                 figures.pareto(results),
             )
         )
         parts.append(
             section(
                 "On the way",
-                "Test accuracy against rounds and against bytes that crossed the network until then, selection included. "
-                "Lines are means over seeds, bands go from the least seed to the best.",
+                "Test accuracy against rounds and against bytes that crossed the network until then, with the "
+                "selection. Lines are means over seeds, bands go from the least seed to the best.",
                 figures.curves(results),
             )
         )
@@ -131,11 +131,12 @@ def _protocol(found: Sequence[Finding]) -> str:
     )
     return (
         f"<h2>One protocol?</h2><p>{escape(verdict(found))} Read from the runs' own records: fingerprints of data, "
-        f"partition and weights, the clients of each round, the settings.</p><div class='wide'><table>{lines}</table></div>"
+        f"partition and weights, the clients of each round, the settings.</p>"
+        f"<div class='wide'><table>{lines}</table></div>"
     )
 
 
-_KINDS = {"same": "the same", "own": "the method's own", "differs": "DIFFERS"}
+_KINDS = {"same": "the same", "own": "explained", "differs": "DIFFERS"}
 
 
 def verdict(found: Sequence[Finding]) -> str:
@@ -146,7 +147,7 @@ def verdict(found: Sequence[Finding]) -> str:
     if odd:
         return f"These runs must not be compared as they are: they differ in {'; '.join(odd)}."
     if any(x.kind == "own" for x in found):
-        return "All runs share all that is not a method's own; what is, is named."
+        return "All runs had the same conditions, but for what their methods or densities bring with them, named below."
     return "All runs had the same conditions."
 
 

@@ -19,7 +19,7 @@ class Finding:
 
     Attributes:
         what: What runs should share.
-        kind: same; own is a difference that belongs to a method; differs is one that should not be.
+        kind: same; own is a difference that a method or a density brings with it; differs is one that should not be.
         text: The particulars.
     """
 

@@ -5,6 +5,7 @@ there is one in front: `LABEL=NAME:KEY=VALUE`. In YAML it may be a mapping: `{la
 """
 
 import difflib
+import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -75,7 +76,9 @@ def requested(presets: Iterable[Path], overrides: Iterable[str]) -> Request:
     for text in overrides:
         key, _, value = text.partition("=")
         if key in _KEYS[:-1]:
-            rest.append(f"compare.{text}")
+            # A word to YAML, unless it is a list: `a:key={name: x}` would be a mapping otherwise.
+            told = json.dumps(value) if key == "methods" and not value.startswith("[") else value
+            rest.append(f"compare.{key}={told}")
         elif key in ("method", "method.name"):
             problems.append(f"{key}: a comparison names its methods with methods=, got {value}")
         elif key == "method.density":
@@ -229,7 +232,7 @@ def _numbers(key: str, told: object, kind: type[float] | type[int], problems: li
 
 def _seeds(told: object, problems: list[str]) -> tuple[int, ...]:
     """`3` is 0, 1, 2; `0,4` or `[4]` is those."""
-    if isinstance(told, int) and not isinstance(told, bool) or isinstance(told, str) and re.fullmatch(r"\d+", told):
+    if (isinstance(told, int) and not isinstance(told, bool)) or (isinstance(told, str) and re.fullmatch(r"\d+", told)):
         if int(told) < 1:
             problems.append(f"seeds: must be at least 1, got {told}")
         return tuple(range(int(told)))

@@ -115,7 +115,7 @@ def _last(told: Sequence[float | None]) -> float | None:
 
 
 def with_dense_memory(rows: Sequence[Row]) -> list[Row]:
-    """The rows, where a dense run's measured memory is that of the dense step which a pruned run measured beside its own.
+    """The rows; a dense run's measured memory is that of the dense step which a pruned run measured beside its own.
 
     A run that prunes nothing measures no engine. The dense step of the same network and batch is measured all the same,
     by any pruned run.

@@ -3,8 +3,8 @@
 A 95 % interval of a mean is mean +- t(0.975, n - 1) s / sqrt(n), Student's t; s is the sample's standard deviation. A
 paired t test asks whether the mean of the differences is 0 and takes them for normal. The sign-flip test (Fisher 1935)
 takes nothing for granted but that a difference could as well have had the other sign: of all 2**n ways to choose the
-signs, the share whose mean is as far from 0 as what was seen. It cannot go below 2 / 2**n: 0.25 with three seeds, 0.0625
-with five.
+signs, the share whose mean is as far from 0 as what was seen. It cannot go below 2 / 2**n: 0.25 with three seeds,
+0.0625 with five.
 """
 
 import math

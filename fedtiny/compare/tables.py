@@ -116,8 +116,10 @@ def _megabytes(results: Results, label: str, density: float | None) -> str:
 
 def _share(results: Results, label: str, density: float | None) -> str:
     flops = _mean(results, label, density, "flops_round_max_rigl")
-    dense = _mean(results, label, density, "dense_flops_round_max")
-    return "" if flops is None or not dense else f"{flops / dense:.3g}×"
+    # The largest is that of the network that the configuration names: a method may train a smaller one.
+    told = [_mean(results, other, density, "dense_flops_round_max") for other in results.grid.labels]
+    dense = max((x for x in told if x is not None), default=0.0)
+    return "" if flops is None or not dense else f"{100 * flops / dense:.3g} %"
 
 
 def brief_sheet(results: Results) -> Sheet:
@@ -203,10 +205,10 @@ def paired_sheet(results: Results, figure: str = "test_accuracy") -> Sheet:
         f"Against {results.grid.reference}",
         tuple(Column("", name) for name in names),
         tuple(rows),
-        text=f"Test accuracy minus that of {results.grid.reference} with the same seed, in percentage points, with its 95 % "
-        f"interval. The t test takes the differences for normal; the sign-flip test is exact and takes nothing for "
-        f"granted, but with {fewest} seeds it cannot go below {min(1.0, 2.0 ** (1 - fewest)):.3g}: with fewer than six it "
-        f"never reaches 0.05. No p value is corrected for the number of comparisons.",
+        text=f"Test accuracy minus that of {results.grid.reference} with the same seed, in percentage points, with "
+        f"its 95 % interval. The t test takes the differences for normal; the sign-flip test is exact and takes "
+        f"nothing for granted, but with {fewest} seeds it cannot go below {min(1.0, 2.0 ** (1 - fewest)):.3g}: "
+        f"with fewer than six it never reaches 0.05. No p value is corrected for the number of comparisons.",
     )
 
 

@@ -10,7 +10,6 @@ __all__ = ["html_of", "markdown_of", "tex_of"]
 _TEX = {
     "\\": r"\textbackslash{}",
     "±": r"$\pm$",
-    "×": r"$\times$",
     "~": r"\textasciitilde{}",
     "^": r"\textasciicircum{}",
     **{letter: f"\\{letter}" for letter in "&%$#_{}"},

@@ -111,7 +111,7 @@ def pooled(
         finally:
             for handle in [*idle, *(call.handle for call in going.values())]:
                 ray.kill(handle)
-            _gone([call for call in going.values()])
+            _gone(list(going.values()))
 
 
 def _outcome(reference: "ObjectRef[tuple[str, str]]") -> tuple[str, str, bool]:

@@ -75,4 +75,4 @@ RESULTS = Results(
         row("whole", None, 1, 0.98),
     ],
 )
-"""Worked by hand: t(0.975, 1) = 12.7062. ours at 5 %: s = 0.0141421, half = 12.7062 * 0.01 = 0.127062; theirs: 0.317655."""
+"""By hand: t(0.975, 1) = 12.7062. ours at 5 %: s = 0.0141421, half = 12.7062 * 0.01 = 0.127062; theirs: 0.317655."""

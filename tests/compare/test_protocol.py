@@ -61,7 +61,10 @@ def test_a_network_of_its_own_is_the_methods_own() -> None:
     own = [changed(x, model={"name": "resnet8", "width": 2}, initial_weights_sha256="other") for x in ROWS[2:]]
     told = findings([*ROWS[:2], *own])
     assert {x.what: x.kind for x in told if x.kind != "same"} == {"network": "own"}
-    assert verdict(told) == "All runs share all that is not a method's own; what is, is named."
+    assert (
+        verdict(told)
+        == "All runs had the same conditions, but for what their methods or densities bring with them, named below."
+    )
 
 
 def test_local_training_of_its_own_is_shown() -> None:

@@ -91,7 +91,7 @@ def test_what_a_method_remarks_is_told_with_the_cells_it_is_about() -> None:
 
 
 def test_clients_run_inline_unless_a_fleet_is_named() -> None:
-    words = ("methods=dense", "seeds=1", "data={name: synthetic}", "model={name: resnet8, width: 4}", "split.public=20")
+    words = ("methods=dense", "seeds=1", "data={name: synthetic}", "model={name: resnet8, width: 4}", "clients=2")
     (cell,) = checked(asked(*words, presets=()), lambda text: None)[1]
     assert isinstance(cell.config.fleet, Inline)
     (cell,) = checked(asked(*words, "fleet.name=ray", presets=()), lambda text: None)[1]
@@ -120,7 +120,9 @@ def test_all_that_is_wrong_is_told_at_once() -> None:
     ]
     told = problems("methods=static,fedtiny:frction=0,dense", "density=2,0.0001,0.1", "rouds=3", "seeds=1")
     assert told[0] == "rouds: there is no such key; did you mean rounds?"
-    assert "method.density: input should be less than or equal to 1, got 2.0 (static at 2)" in told
+    assert (
+        "method.density: input should be less than or equal to 1, got 2.0 (static at 2, fedtiny:frction=0 at 2)" in told
+    )
     assert any(x.startswith("method: density must keep at least one weight") and "static at 0.0001" in x for x in told)
     assert any(x.startswith("method.frction: there is no such key; did you mean fraction?") for x in told)
 
