@@ -30,8 +30,8 @@ def make(folder: str) -> None:
     if config.tracking.wandb != "off":
         from fedtiny.track.wandb import Wandb
 
-        told, tracking = config.model_dump(mode="json"), config.tracking
-        sinks.append(Wandb(path, config.name, told, tracking.wandb, tracking.project, tracking.group))
+        told, mode = config.model_dump(mode="json"), config.tracking.wandb
+        sinks.append(Wandb(path, config.name, told, mode, config.tracking.project, config.tracking.group))
     run(prepare(config), path, sinks, resume=True)
 
 

@@ -121,8 +121,15 @@ class Folder:
         """
         try:
             told = yaml.safe_load((self.path / _GRID).read_text(encoding="utf-8"))
-            grid = Grid(**{key: tuple(x) if isinstance(x, list) else x for key, x in told.items()})
-        except (OSError, yaml.YAMLError, AttributeError, TypeError) as error:
+            grid = Grid(
+                name=told["name"],
+                labels=tuple(told["labels"]),
+                references=tuple(told["references"]),
+                densities=tuple(told["densities"]),
+                seeds=tuple(told["seeds"]),
+                reference=told["reference"],
+            )
+        except (OSError, yaml.YAMLError, KeyError, TypeError) as error:
             raise ConfigError([f"{self.path / _GRID}: cannot be read ({' '.join(str(error).split())})"]) from None
         cells = []
         for label, density, seed in grid.places:
