@@ -91,7 +91,14 @@ def test_what_a_method_remarks_is_told_with_the_cells_it_is_about() -> None:
 
 
 def test_clients_run_inline_unless_a_fleet_is_named() -> None:
-    words = ("methods=dense", "seeds=1", "data={name: synthetic}", "model={name: resnet8, width: 4}", "clients=2")
+    words = (
+        "methods=dense",
+        "seeds=1",
+        "data={name: synthetic}",
+        "model={name: resnet8, width: 4}",
+        "clients=2",
+        "split={public: 20, validation: 20}",
+    )
     (cell,) = checked(asked(*words, presets=()), lambda text: None)[1]
     assert isinstance(cell.config.fleet, Inline)
     (cell,) = checked(asked(*words, "fleet.name=ray", presets=()), lambda text: None)[1]
