@@ -30,6 +30,7 @@ from fedtiny.prepare import Prepared
 from fedtiny.server.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from fedtiny.server.cohort import Population
 from fedtiny.server.evaluate import Examiner
+from fedtiny.server.fingerprint import fingerprint
 from fedtiny.server.ledger import Ledger
 from fedtiny.server.loop import Plan, pretrain, rounds
 from fedtiny.server.model_file import save_masks, save_model
@@ -37,7 +38,7 @@ from fedtiny.server.models import Models
 from fedtiny.sparse.engine.resident import Resident
 from fedtiny.sparse.network import load_
 from fedtiny.stopwatch import Stopwatch
-from fedtiny.summary import starting, summarise
+from fedtiny.summary import protocol, starting, summarise
 from fedtiny.table import Table
 from fedtiny.track.record import RoundRecord
 from fedtiny.track.report import write_report
@@ -82,7 +83,7 @@ def run(prepared: Prepared, folder: Path, sinks: Sequence[Sink] = (), resume: bo
     torch.set_num_threads(1)  # As in the clients: sums in another order would be other bits.
     config, network = prepared.config, prepared.network
     settings = config.model_dump(mode="json")
-    start = starting(prepared)
+    start, shared = starting(prepared), protocol(prepared)
     checkpoints = folder / "checkpoints"
     with ExitStack() as stack:
         stack.enter_context(_claimed(folder))
@@ -107,6 +108,9 @@ def run(prepared: Prepared, folder: Path, sinks: Sequence[Sink] = (), resume: bo
         people = _population(prepared)
         ledger = Ledger(fleet, world.layout, network, len(world.labels), config.quorum, tell, people, watch)
         with watch.on("select"):
+            if not found:
+                _pretrain(prepared, ledger)
+            pretrained = found.pretrained_sha256 if found else fingerprint(network.weights, None)
             first = found.state if found else _begin(prepared, ledger)
         watch.seconds["select"] += watch.seconds.pop("wait", 0.0)  # so far all of it was for the selection
         put = fleet.spent.get("put", 0.0)
@@ -138,7 +142,8 @@ def run(prepared: Prepared, folder: Path, sinks: Sequence[Sink] = (), resume: bo
                 for sink in everyone:
                     sink.round(record)
                 so_far = spent + time.perf_counter() - began
-                save_checkpoint(checkpoints, Checkpoint(state, ledger.held, selection, so_far, first_round))
+                where = Checkpoint(state, ledger.held, selection, so_far, first_round, pretrained)
+                save_checkpoint(checkpoints, where)
         models = Models.of(config.method, network, final, prepared.reference)
         last = last or models.examine(test, start.class_counts)  # where only the files were missing
         assert last is not None
@@ -151,6 +156,7 @@ def run(prepared: Prepared, folder: Path, sinks: Sequence[Sink] = (), resume: bo
         driver = watch.seconds | {"put": put, "wait": watch.seconds.get("wait", 0.0) - put}
         times = {"driver": driver, "clients": {k: x for k, x in fleet.spent.items() if k != "put"}}
         summary = summarise(prepared, final, records, selection, last) | seconds | {"time": times}
+        summary |= {"protocol": shared | {"pretrained_weights_sha256": pretrained}}
         (folder / "summary.json").write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
         write_report(folder / "report.html", settings, start, tables, records, summary, last.confusion.tolist())
         for sink in everyone:
@@ -207,11 +213,15 @@ def _population(prepared: Prepared) -> Population | None:
     return Population(config.devices, kinds, examples, config.seed)
 
 
-def _begin(prepared: Prepared, ledger: Ledger) -> ServerState:
+def _pretrain(prepared: Prepared, ledger: Ledger) -> None:
     config, network = prepared.config, prepared.network
     if config.pretraining.epochs:
         training = Training.model_validate(config.pretraining.model_dump())
         load_(network.module, pretrain(network.weights, ledger, training))
+
+
+def _begin(prepared: Prepared, ledger: Ledger) -> ServerState:
+    config, network = prepared.config, prepared.network
     return config.method.begin(network, ledger, seeds.stream(config.seed, "method"))
 
 

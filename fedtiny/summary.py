@@ -10,11 +10,12 @@ import numpy as np
 from fedtiny.methods.base import ServerState
 from fedtiny.prepare import Prepared
 from fedtiny.server.evaluate import Evaluation
+from fedtiny.server.fingerprint import fingerprint, fingerprint_of
 from fedtiny.server.ledger import Traffic
 from fedtiny.sparse.engine.choose import Choice
 from fedtiny.track.record import RoundRecord, Start
 
-__all__ = ["starting", "summarise"]
+__all__ = ["protocol", "starting", "summarise"]
 
 
 def starting(prepared: Prepared) -> Start:
@@ -32,6 +33,18 @@ def starting(prepared: Prepared) -> Start:
         prunable=sum(layer.size for layer in network.layers if layer.prunable),
         engine=prepared.choice.reason,
     )
+
+
+def protocol(prepared: Prepared) -> dict[str, object]:
+    """What runs must have in common to be compared, as fingerprints; of a network that was not trained yet."""
+    examples, shares = prepared.examples, prepared.shares
+    data = (examples.images, examples.labels, examples.test_images, examples.test_labels)
+    return {
+        "data_sha256": fingerprint_of(data),
+        "partition_sha256": fingerprint_of((shares.public, shares.validation, *shares.clients)),
+        "model": prepared.model.model_dump(mode="json"),
+        "initial_weights_sha256": fingerprint(prepared.network.weights, None),
+    }
 
 
 def summarise(

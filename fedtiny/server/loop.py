@@ -107,6 +107,7 @@ def rounds(
                 surplus=() if outcome is None else outcome.surplus,
                 simulated_seconds=None if outcome is None else outcome.seconds,
                 joules=None if outcome is None else outcome.joules,
+                own_training=_own(order.training, plan.training.at(r, plan.rounds)),
                 weights_sha256=fingerprint(state.weights, state.mask),
                 personal=bool(models.own),
             ),
@@ -173,6 +174,14 @@ class _Tally:
             _, most = self._busiest.get(id(effort), (effort, 0))
             self._busiest[id(effort)] = effort, max(most, upload.examples)
             yield upload
+
+
+def _own(told: Training | None, given: Training) -> dict[str, object]:
+    """What the method made of the run's local training."""
+    if told is None or told == given:
+        return {}
+    plain = given.model_dump(mode="json")
+    return {key: x for key, x in told.model_dump(mode="json").items() if key not in plain or plain[key] != x}
 
 
 def _exchanged(before: Mask | None, after: Mask | None) -> dict[str, int]:

@@ -63,6 +63,7 @@ class RoundRecord:
         joules: Energy of all devices asked; None likewise.
         personal: Whether clients have models of their own: accuracies, losses and densities are then means over these,
             each examined on what its client would meet (`server/models.py`).
+        own_training: Settings of local training that the method gave other values than the run's, or added.
     """
 
     round: int
@@ -91,3 +92,4 @@ class RoundRecord:
     simulated_seconds: float | None = None
     joules: float | None = None
     personal: bool = False
+    own_training: Mapping[str, object] = field(default_factory=dict)
