@@ -3,14 +3,19 @@
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
 
 from fedtiny import seeds
+from fedtiny.client.world import World
 from fedtiny.config.load import ConfigError
 from fedtiny.config.schema import RunConfig
 from fedtiny.data.examples import Examples
 from fedtiny.data.split import Shares
 from fedtiny.models.zoo import AnyModel
+from fedtiny.payload.messages import SERVER
+from fedtiny.payload.packing import Layout
+from fedtiny.server.cohort import Population
 from fedtiny.server.devices import memory_problems
 from fedtiny.server.effort import Effort
 from fedtiny.sparse.cost import activation_bytes
@@ -40,6 +45,38 @@ class Prepared:
     model: AnyModel
     network: Network
     choice: Choice
+
+    @property
+    def layout(self) -> Layout:
+        """Names and shapes of the network's weights."""
+        return Layout({name: x.shape for name, x in self.network.weights.items()}, frozenset(self.network.prunable))
+
+    @property
+    def world(self) -> World:
+        """All that devices share."""
+        channels, *_ = self.examples.shape
+        return World(
+            seed=self.config.seed,
+            model=self.model,
+            channels=channels,
+            classes=len(self.examples.classes),
+            layout=self.layout,
+            data=self.config.data,
+            engine=self.config.engine,
+            # A plain array, not a memory map: Ray then shares it without a copy a process.
+            images=np.asarray(self.examples.images),
+            labels=self.examples.labels,
+            shares={SERVER: self.shares.public, **dict(enumerate(self.shares.clients))},
+        )
+
+    @property
+    def population(self) -> Population | None:
+        """The devices that clients are; None if the configuration describes none."""
+        devices, clients, seed = self.config.devices, self.config.clients, self.config.seed
+        if devices is None:
+            return None
+        kinds = devices.assign(clients, seeds.stream(seed, "devices"))
+        return Population(devices, kinds, {k: len(share) for k, share in enumerate(self.shares.clients)}, seed)
 
 
 def _needed_bytes(config: RunConfig, network: Network) -> Callable[[int], int]:

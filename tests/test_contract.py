@@ -11,7 +11,7 @@ import pytest
 from fedtiny.client.world import World
 from fedtiny.config.load import load
 from fedtiny.fleets.inline import InlineFleet
-from fedtiny.methods import AnyMethod, Method, ServerState
+from fedtiny.methods import AnyMethod, FedTiny, Method, ServerState
 from fedtiny.methods.aggregation import AnyAggregation, Krum, Mean, Median, TrimmedMean
 from fedtiny.payload.codec import NOTHING, encode_order
 from fedtiny.payload.messages import Order, Reply
@@ -22,13 +22,15 @@ from fedtiny.server.fingerprint import fingerprint
 from fedtiny.server.ledger import Ledger
 from fedtiny.server.model_file import load_model, save_model
 from fedtiny.sparse.network import Network
-from tests.conftest import SMOKE, Runner, federation
+from tests.conftest import SMOKE, Runner, federation, foreseen
 
 UNION, _ = get_args(AnyMethod)
 SETTINGS: dict[str, dict[str, object]] = {
     "fedtiny": {"density": 0.05, "candidates": 3, "adjust_every": 1, "stop_round": 5},
     "static": {"density": 0.05},
 }
+VARIANTS: list[Method] = [FedTiny(density=0.05, candidates=3, adapt=False, adjust_every=2, stop_round=5)]
+"""Settings that make another method of one."""
 TRAINING = Training(epochs=1, batch=16)
 
 
@@ -37,7 +39,7 @@ def each_method() -> list[Method]:
     for kind in get_args(UNION):
         name = kind.model_fields["name"].default
         methods.append(kind.model_validate(SETTINGS.get(name, {})))
-    return methods
+    return methods + VARIANTS
 
 
 every_method = pytest.mark.parametrize("method", each_method(), ids=lambda method: type(method).__name__)
@@ -165,3 +167,24 @@ def test_one_client_with_all_data_and_a_cohort_of_one(method: Method, make_run: 
     assert len(result.records) == 2
     result = make_run(f"method={settings}", "cohort=1", "rounds=2", folder="cohort")
     assert [len(record.clients) for record in result.records] == [1, 1]
+
+
+@every_method
+def test_rounds_at_rest_leave_the_mask_alone(method: Method, network: Network, world: World) -> None:
+    fleet, state = begun(method, network, world)
+    for _ in range(4):
+        after = advance(method, network, fleet, state, 1)
+        if method.rests(state.round):
+            assert (after.mask is None) == (state.mask is None)
+            assert after.mask is None or after.mask.equals(state.mask)
+        state = after
+
+
+@every_method
+def test_costs_can_be_foreseen(method: Method, make_run: Runner) -> None:
+    """To the byte and the FLOP where the data decides nothing; see tests/forecast for those."""
+    result = make_run(f"method={method.model_dump(mode='json')}")
+    bill = foreseen(f"method={method.model_dump(mode='json')}")
+    for key, tolerance in (("upload_bytes", 0.05), ("download_bytes", 0.05), ("memory_bytes_max", 0.05)):
+        assert bill[key] == pytest.approx(result.summary[key], rel=tolerance), key
+    assert bill["flops_per_round_max"] == pytest.approx(result.summary["flops_per_round_max"], rel=0.1)

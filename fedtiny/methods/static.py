@@ -46,5 +46,8 @@ class Static(Method):
         mask.apply_(weights)
         return ServerState(0, weights, mask)
 
+    def rests(self, round: int) -> bool:
+        return True
+
     def check(self, network: Network, rng: np.random.Generator) -> None:
         self.allocation.counts(network.prunable, self.density, rng)

@@ -34,6 +34,7 @@ __all__ = [
     "Held",
     "decode_order",
     "encode_order",
+    "heading",
     "held_after",
 ]
 
@@ -53,6 +54,11 @@ class Held:
     weights: Weights
     mask: Mask | None
     training: Training | None
+
+    @property
+    def key(self) -> tuple[object, ...]:
+        """Equal for clients that hold the same, as long as what they hold lives."""
+        return id(self.weights) if self.weights else None, id(self.mask), self.training
 
 
 NOTHING = Held({}, None, None)
@@ -76,6 +82,11 @@ def held_after(order: Order, held: Held) -> Held:
 
 def encode_order(order: Order, held: Held) -> bytes:
     """The bytes that bring `order` to a client that holds `held`."""
+    return heading(order, held) + _encode_weights(order.weights, order.mask, held)
+
+
+def heading(order: Order, held: Held) -> bytes:
+    """The first part of `encode_order`: all but the weights and their mask."""
     small_print = _Instructions(
         training=None if order.training == held.training else order.training,
         trains=order.training is not None,
@@ -84,8 +95,7 @@ def encode_order(order: Order, held: Held) -> bytes:
     instructions = json.dumps(
         small_print.model_dump(mode="json", exclude_defaults=True) | _kinds(order), separators=(",", ":")
     ).encode()
-    head = _ORDER.pack(order.round, order.development, len(instructions))
-    return head + instructions + _encode_weights(order.weights, order.mask, held)
+    return _ORDER.pack(order.round, order.development, len(instructions)) + instructions
 
 
 def _kinds(order: Order) -> dict[str, object]:

@@ -166,13 +166,13 @@ class Ledger:
     def _downloads(self, order: Order, clients: Sequence[int]) -> dict[int, tuple[int, Held]]:
         """The bytes that bring `order` to each client, and what it holds then."""
         # Clients that hold the same get the same message: it is encoded once.
-        messages: dict[int, tuple[int, Held]] = {}
+        messages: dict[tuple[object, ...], tuple[int, Held]] = {}
         result = {}
         for client in clients:
             if client == SERVER:
                 continue
             held = self.held.get(client, NOTHING)
-            if id(held) not in messages:
-                messages[id(held)] = len(encode_order(order, held)), held_after(order, held)
-            result[client] = messages[id(held)]
+            if held.key not in messages:
+                messages[held.key] = len(encode_order(order, held)), held_after(order, held)
+            result[client] = messages[held.key]
         return result

@@ -34,7 +34,11 @@ class Demand:
 
 
 class Question(Value):
-    """One thing that a server may ask of a client."""
+    """One thing that a server may ask of a client.
+
+    Beside what it demands, a question says how long its answer is (`answer_bytes`), how it is read (`decode`), and
+    what an answer looks like that nobody measured (`blank`): a run's costs are foreseen with such ones.
+    """
 
     def demand(self, sizes: Sizes) -> Demand:
         """What it asks of a device beyond training, or beyond forward passes where nothing is trained."""
