@@ -56,7 +56,9 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m fedtiny", description="Federated pruning towards tiny neural networks."
     )
-    commands = parser.add_subparsers(dest="command", required=True, metavar="run | resume | show | cost | methods | bench")
+    commands = parser.add_subparsers(
+        dest="command", required=True, metavar="run | resume | show | cost | methods | bench"
+    )
     words = "YAML presets, then key.of.field=value overrides on top of them, wherever they stand; later wins"
     for name, text in (
         ("run", "make one run; out=DIR names its folder (default runs/NAME-TIME)"),

@@ -3,7 +3,6 @@
 import importlib.util
 import re
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -32,7 +31,7 @@ def code() -> str:
 
 
 @pytest.fixture
-def kind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[type[Method]]:
+def kind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> type[Method]:
     """The page's class, from a file of its own, as a method in the package would be."""
     path = tmp_path / "fedset.py"
     path.write_text(code(), encoding="utf-8")
@@ -44,7 +43,7 @@ def kind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[type[Metho
     spec.loader.exec_module(module)
     found = module.FedSet
     assert issubclass(found, Method)
-    yield found
+    return found
 
 
 @pytest.fixture

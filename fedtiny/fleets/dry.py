@@ -1,5 +1,6 @@
 """Clients that compute nothing: they answer every order with an upload of the right form, to count its bytes."""
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 
 from fedtiny import seeds
@@ -28,6 +29,7 @@ class DryFleet:
         """
         self._world, self._size = world, clients
         self._server: InlineFleet | None = None
+        self._orders: Counter[int] = Counter()  # of each round, so that no two get the same answers
 
     @property
     def size(self) -> int:
@@ -48,7 +50,8 @@ class DryFleet:
         world = self._world
         packing = Packing.of(world.layout, order.mask)
         values = None if order.training is None else packing.pack(order.weights)
-        rng = seeds.stream(world.seed, "dry", order.round)
+        rng = seeds.stream(world.seed, "dry", order.round, self._orders[order.round])
+        self._orders[order.round] += 1
         answers = tuple(probe.blank(world.layout.sizes, packing.places, rng) for probe in order.probes)
         for client in clients:
             # A loss of 0 is as long as any other.

@@ -159,7 +159,7 @@ class Krum(Value):
         return max(2 * self.liars + 3, self.chosen)
 
     def held_bytes(self, size: int, clients: int) -> int:
-        """Bytes held for a round at most: all uploads of `size` numbers, again as a matrix, and that in float64 to measure by."""
+        """Bytes held for a round at most: all uploads of `size` numbers, again as a matrix, and that in float64."""
         return 20 * size * clients
 
 

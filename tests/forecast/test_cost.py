@@ -8,6 +8,7 @@ from fedtiny.__main__ import main
 from fedtiny.config.load import ConfigError
 from fedtiny.forecast.entrants import METHODS, entrants
 from fedtiny.methods import Static
+from fedtiny.track.results import number
 from tests.conftest import SMOKE
 
 
@@ -29,8 +30,8 @@ def test_all_methods_by_default_and_each_figure_for_machines(capsys: pytest.Capt
         assert seconds["total"] == pytest.approx(sum(seconds[part] for part in parts))
         assert 0 < seconds["total"] < 100
     dense, static = bills["dense"], bills["static"]
-    assert dense["upload_bytes"] == 4 * 3 * dense["upload_bytes_per_client_round"]  # type: ignore[operator]
-    assert static["upload_bytes"] < dense["upload_bytes"]  # type: ignore[operator]
+    assert number(dense, "upload_bytes") == 4 * 3 * number(dense, "upload_bytes_per_client_round")
+    assert number(static, "upload_bytes") < number(dense, "upload_bytes")
 
 
 def test_a_table_with_a_row_a_method_says_what_is_measured_and_what_modelled(
@@ -58,7 +59,10 @@ def test_overrides_go_to_the_methods_that_have_the_field() -> None:
     [
         (["methods=static,nope"], "methods: must be among dense, "),
         (["methods=dense,static", "method.direction=forward"], "method.direction: none of dense, static has it"),
-        (["methods=dense,static", "method.density=2"], "method.density: input should be less than or equal to 1, got 2"),
+        (
+            ["methods=dense,static", "method.density=2"],
+            "method.density: input should be less than or equal to 1, got 2",
+        ),
         (["methods=dense", "rouds=3"], "rouds: there is no such key; did you mean rounds?"),
     ],
 )

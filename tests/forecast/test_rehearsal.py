@@ -66,7 +66,7 @@ def test_candidates_of_the_same_density_cost_nearly_the_same(make_run: Runner) -
 
 @pytest.mark.parametrize("cohort", ["", "cohort=2"])
 def test_rounds_at_rest_need_not_be_played(cohort: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    overrides = ["clients=5", "rounds=12", "method.adjust_every=4", "method.stop_round=9", *filter(None, [cohort])]
+    overrides = ["clients=5", "rounds=12", "method.adjust_every=4", "method.stop_round=12", *filter(None, [cohort])]
     some = rehearsed(*overrides)
     monkeypatch.setattr(FedTiny, "rests", lambda self, round: False)
     all_of_them = rehearsed(*overrides)

@@ -70,8 +70,10 @@ class BatchNormStatistics(Question):
         return Statistics(layers), offset
 
     def blank(self, sizes: Sizes, places: Places, rng: np.random.Generator) -> Statistics:
-        """A made-up answer, to count bytes with: mean 0 and variance 1 of one value."""
-        norms = {name: size for name, size in sizes.items() if name.endswith(".running_mean")}
-        return Statistics(
-            {n.removesuffix(".running_mean"): Moments(torch.zeros(c), torch.ones(c), 1) for n, c in norms.items()}
-        )
+        """A made-up answer, to count bytes with: means and variances that nothing has already, of one value."""
+        layers = {}
+        for name, channels in sizes.items():
+            if name.endswith(".running_mean"):
+                mean, var = torch.from_numpy(rng.random((2, channels), dtype=np.float32))
+                layers[name.removesuffix(".running_mean")] = Moments(mean, var, 1)
+        return Statistics(layers)
