@@ -208,7 +208,7 @@ def _cost(presets: Sequence[Path], overrides: Sequence[str], as_json: bool) -> N
     from fedtiny.bench.machine import machine
     from fedtiny.forecast.bill import HOW
     from fedtiny.forecast.entrants import entrants
-    from fedtiny.forecast.foresee import bills, table
+    from fedtiny.forecast.foresee import bills, tables
     from fedtiny.track.console import show_table
 
     found = bills(entrants(presets, overrides), lambda text: print(text, file=sys.stderr))
@@ -216,7 +216,8 @@ def _cost(presets: Sequence[Path], overrides: Sequence[str], as_json: bool) -> N
         told = {"how": HOW, "machine": machine(), "methods": [bill.told() for bill in found]}
         print(json.dumps(told, indent=2))
         return
-    show_table(table(found))
+    for table in tables(found):
+        show_table(table)
     for kind, text in HOW.items():
         print(f"{kind}: {text}")
     for bill in found:

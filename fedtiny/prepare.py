@@ -87,12 +87,20 @@ def _needed_bytes(config: RunConfig, network: Network) -> Callable[[int], int]:
     return lambda batch: rest + activation_bytes(network, batch)
 
 
-def prepare(config: RunConfig, tell: Callable[[str], None] = lambda text: None) -> Prepared:
+def _dealing(config: RunConfig) -> tuple[object, ...]:
+    """What decides who gets which example."""
+    return config.data, config.split, config.partition, config.clients, config.seed
+
+
+def prepare(
+    config: RunConfig, tell: Callable[[str], None] = lambda text: None, like: Prepared | None = None
+) -> Prepared:
     """Loads the data, deals it, builds the network, checks that the method can prune it, and chooses the engine.
 
     Args:
         config: The configuration.
         tell: Is told, in a line, of what takes seconds.
+        like: A run to take data and shares from, where both are to have the same.
 
     Raises:
         ConfigError: Something does not fit; all of it at once.
@@ -101,7 +109,7 @@ def prepare(config: RunConfig, tell: Callable[[str], None] = lambda text: None) 
     if config.cohort is not None and config.cohort > config.clients:
         problems.append(f"cohort: must be at most clients ({config.clients}), got {config.cohort}")
     try:
-        examples = config.data.load()
+        examples = like.examples if like and like.config.data == config.data else config.data.load()
     except ValueError as error:
         raise ConfigError([*problems, f"data: {error}"]) from error
     channels, *_ = examples.shape
@@ -110,7 +118,10 @@ def prepare(config: RunConfig, tell: Callable[[str], None] = lambda text: None) 
             problems.append(f"data.{key}: must have 1 value or one a channel ({channels}), got {len(values)}")
     shares = None
     try:
-        shares = config.split.deal(examples.labels, config.partition, config.clients, config.seed)
+        if like and _dealing(like.config) == _dealing(config):
+            shares = like.shares
+        else:
+            shares = config.split.deal(examples.labels, config.partition, config.clients, config.seed)
         if config.pretraining.epochs and len(shares.public) < 2:
             problems.append(
                 f"pretraining.epochs: must be 0 where the server holds fewer than 2 public examples "

@@ -1,4 +1,4 @@
-"""The bills of several methods, and the table of them."""
+"""The bills of several methods, and tables of them."""
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ from fedtiny.prepare import Prepared, prepare
 from fedtiny.table import Table
 from fedtiny.track.results import human_bytes, human_flops, human_seconds
 
-__all__ = ["bills", "table"]
+__all__ = ["bills", "tables"]
 
 
 @dataclass(slots=True)
@@ -48,7 +48,8 @@ def bills(configs: Iterable[RunConfig], tell: Callable[[str], None] = lambda tex
     for config in configs:
         notes: list[str] = []
         try:
-            ready.append((prepare(config, partial(_hear, notes, tell)), notes))
+            like = ready[0][0] if ready else None
+            ready.append((prepare(config, partial(_hear, notes, tell), like), notes))
         except ConfigError as error:
             refused += [f"{config.method.name}: {problem}" for problem in error.problems]
     if not ready:
@@ -68,38 +69,37 @@ def _hear(notes: list[str], tell: Callable[[str], None], text: str) -> None:
         tell(text)
 
 
-def table(found: Sequence[Bill]) -> Table:
-    """A row a method, for people."""
+def tables(found: Sequence[Bill]) -> tuple[Table, Table]:
+    """For people, a row a method: what crosses the network, and what it takes to compute."""
     config = found[0].prepared.config
     asked = min(config.cohort or config.clients, config.clients)
-    return Table(
-        f"{config.rounds} rounds, {asked} of {config.clients} clients each, {config.data.name}, {config.model.name}",
+    traffic = Table(
+        f"{config.rounds} rounds with {asked} of {config.clients} clients: bytes (measured)",
+        ("method", "density", "up", "down", "before round 1", "up, client and round", "down, client and round"),
+        tuple(_traffic(bill) for bill in found),
+    )
+    work = Table(
+        "FLOPs of a round's busiest client and memory (modelled), wall-clock time here (estimated)",
         (
             "method",
-            "density",
-            "up",
-            "down",
-            "before\nround 1",
-            "up, client\nand round",
-            "down, client\nand round",
-            "FLOPs a round\nrigl",
-            "FLOPs a round\nfedrts",
-            "FLOPs in all\nrigl",
-            "client\nmemory",
-            "activa-\ntions",
-            "server\nmemory",
+            "rigl, most",
+            "fedrts, most",
+            "rigl, in all",
+            "before round 1",
+            "client memory",
+            "activations",
+            "server memory",
             "time here",
         ),
-        tuple(_row(bill) for bill in found),
+        tuple(_work(bill) for bill in found),
     )
+    return traffic, work
 
 
-def _row(bill: Bill) -> tuple[str, ...]:
-    begin, rounds = bill.rehearsal.begin, bill.rehearsal.rounds
+def _traffic(bill: Bill) -> tuple[str, ...]:
+    begin, rounds, mask = bill.rehearsal.begin, bill.rehearsal.rounds, bill.rehearsal.state.mask
     up, down = sum(x.upload_bytes for x in rounds), sum(x.download_bytes for x in rounds)
     shares = sum(len(x.clients) for x in rounds)
-    flops = bill.flops_by_round
-    mask = bill.rehearsal.state.mask
     return (
         bill.name,
         f"{100 * (mask.density if mask else 1):.3g} %",
@@ -108,9 +108,17 @@ def _row(bill: Bill) -> tuple[str, ...]:
         human_bytes(begin.upload_bytes + begin.download_bytes),
         human_bytes(up / shares),
         human_bytes(down / shares),
+    )
+
+
+def _work(bill: Bill) -> tuple[str, ...]:
+    rounds, flops = bill.rehearsal.rounds, bill.flops_by_round
+    return (
+        bill.name,
         human_flops(max(flops["rigl"])),
         human_flops(max(flops["fedrts"])),
         human_flops(sum(flops["rigl"])),
+        human_flops(bill.rehearsal.begin_flops["rigl"]),
         human_bytes(max(x.effort.memory_bytes for x in rounds)),
         human_bytes(max(x.effort.activation_bytes for x in rounds)),
         human_bytes(max(x.state_bytes + x.held_bytes for x in rounds)),

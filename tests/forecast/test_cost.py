@@ -34,13 +34,13 @@ def test_all_methods_by_default_and_each_figure_for_machines(capsys: pytest.Capt
     assert number(static, "upload_bytes") < number(dense, "upload_bytes")
 
 
-def test_a_table_with_a_row_a_method_says_what_is_measured_and_what_modelled(
+def test_tables_with_a_row_a_method_say_what_is_measured_and_what_modelled(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     assert main(["cost", str(SMOKE), "methods=dense,fedtiny", "rounds=2", "method.adjust_every=3"]) == 0
     lines = capsys.readouterr().out.splitlines()
     rows = [line for line in lines if line.strip("│ ").startswith(("dense ", "fedtiny ", "static "))]
-    assert len(rows) == 2
+    assert len(rows) == 4  # of two tables
     for word in ("measured: ", "modelled: ", "estimated: ", "fedtiny: the mask never moves"):
         assert sum(line.startswith(word) for line in lines) == 1
 
