@@ -41,7 +41,7 @@ def kind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> type[Method]:
     module = importlib.util.module_from_spec(spec)
     monkeypatch.setitem(sys.modules, "fedset", module)
     spec.loader.exec_module(module)
-    found = module.FedSet
+    found: type[Method] = module.FedSet
     assert issubclass(found, Method)
     return found
 

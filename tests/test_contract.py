@@ -182,9 +182,12 @@ def test_rounds_at_rest_leave_the_mask_alone(method: Method, network: Network, w
 
 @every_method
 def test_costs_can_be_foreseen(method: Method, make_run: Runner) -> None:
-    """To the byte and the FLOP where the data decides nothing; see tests/forecast for those."""
+    """To the byte and the FLOP where the data decides nothing: see tests/forecast.
+
+    Here a run has four rounds, and if the last candidate wins, which clients hold already, a fifth of one download.
+    """
     result = make_run(f"method={method.model_dump(mode='json')}")
     bill = foreseen(f"method={method.model_dump(mode='json')}")
-    for key, tolerance in (("upload_bytes", 0.05), ("download_bytes", 0.05), ("memory_bytes_max", 0.05)):
+    for key, tolerance in (("upload_bytes", 0.05), ("download_bytes", 0.1), ("memory_bytes_max", 0.05)):
         assert bill[key] == pytest.approx(result.summary[key], rel=tolerance), key
     assert bill["flops_per_round_max"] == pytest.approx(result.summary["flops_per_round_max"], rel=0.1)
