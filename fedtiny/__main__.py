@@ -1,4 +1,4 @@
-"""The command line: run | compare | resume | show | methods | bench."""
+"""The command line: run | compare | resume | show | cost | methods | bench."""
 
 import argparse
 import sys
@@ -36,6 +36,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             _bench(given)
         elif given.command == "show":
             _show(presets, overrides)
+        elif given.command == "cost":
+            _cost(presets, overrides, given.json)
         else:
             return _run(presets, overrides)
     except ConfigError as error:
@@ -57,7 +59,7 @@ def _parser() -> argparse.ArgumentParser:
         prog="python -m fedtiny", description="Federated pruning towards tiny neural networks."
     )
     commands = parser.add_subparsers(
-        dest="command", required=True, metavar="run | compare | resume | show | methods | bench"
+        dest="command", required=True, metavar="run | compare | resume | show | cost | methods | bench"
     )
     words = "YAML presets, then key.of.field=value overrides on top of them, wherever they stand; later wins"
     for name, text in (
@@ -71,6 +73,10 @@ def _parser() -> argparse.ArgumentParser:
     ):
         command = commands.add_parser(name, help=text, description=text)
         command.add_argument("words", nargs="*", metavar="PRESET.yaml | key=value", help=words)
+    text = "tell what a run of each method will cost, without training; methods=a,b names some, otherwise all"
+    cost = commands.add_parser("cost", help=text, description=text)
+    cost.add_argument("words", nargs="*", metavar="PRESET.yaml | key=value", help=words)
+    cost.add_argument("--json", action="store_true", help="print JSON instead of a table")
     text = "go on with a run or a comparison that was broken off, to the same result as if it had not been"
     resume = commands.add_parser("resume", help=text, description=text)
     resume.set_defaults(words=[])
@@ -211,6 +217,29 @@ def _show(presets: Sequence[Path], overrides: Sequence[str]) -> None:
     from fedtiny.config.show import shown
 
     print(shown(load(presets, overrides)), end="")
+
+
+def _cost(presets: Sequence[Path], overrides: Sequence[str], as_json: bool) -> None:
+    import json
+
+    from fedtiny.bench.machine import machine
+    from fedtiny.forecast.bill import HOW
+    from fedtiny.forecast.entrants import entrants
+    from fedtiny.forecast.foresee import bills, tables
+    from fedtiny.track.console import show_table
+
+    found = bills(entrants(presets, overrides), lambda text: print(text, file=sys.stderr))
+    if as_json:
+        told = {"how": HOW, "machine": machine(), "methods": [bill.told() for bill in found]}
+        print(json.dumps(told, indent=2))
+        return
+    for table in tables(found):
+        show_table(table)
+    for kind, text in HOW.items():
+        print(f"{kind}: {text}")
+    for bill in found:
+        for note in bill.notes:
+            print(f"{bill.name}: {note}")
 
 
 def _bench(given: argparse.Namespace) -> None:

@@ -3,14 +3,19 @@
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
 
 from fedtiny import seeds
+from fedtiny.client.world import World
 from fedtiny.config.load import ConfigError
 from fedtiny.config.schema import RunConfig
 from fedtiny.data.examples import Examples
 from fedtiny.data.split import Shares
 from fedtiny.models.zoo import AnyModel
+from fedtiny.payload.messages import SERVER
+from fedtiny.payload.packing import Layout
+from fedtiny.server.cohort import Population
 from fedtiny.server.devices import memory_problems
 from fedtiny.server.effort import Effort
 from fedtiny.sparse.cost import activation_bytes
@@ -43,6 +48,38 @@ class Prepared:
     reference: Network
     choice: Choice
 
+    @property
+    def layout(self) -> Layout:
+        """Names and shapes of the network's weights."""
+        return Layout({name: x.shape for name, x in self.network.weights.items()}, frozenset(self.network.prunable))
+
+    @property
+    def world(self) -> World:
+        """All that devices share."""
+        channels, *_ = self.examples.shape
+        return World(
+            seed=self.config.seed,
+            model=self.model,
+            channels=channels,
+            classes=len(self.examples.classes),
+            layout=self.layout,
+            data=self.config.data,
+            engine=self.config.engine,
+            # A plain array, not a memory map: Ray then shares it without a copy a process.
+            images=np.asarray(self.examples.images),
+            labels=self.examples.labels,
+            shares={SERVER: self.shares.public, **dict(enumerate(self.shares.clients))},
+        )
+
+    @property
+    def population(self) -> Population | None:
+        """The devices that clients are; None if the configuration describes none."""
+        devices, clients, seed = self.config.devices, self.config.clients, self.config.seed
+        if devices is None:
+            return None
+        kinds = devices.assign(clients, seeds.stream(seed, "devices"))
+        return Population(devices, kinds, {k: len(share) for k, share in enumerate(self.shares.clients)}, seed)
+
 
 def _needed_bytes(config: RunConfig, network: Network) -> Callable[[int], int]:
     """Batch -> bytes that training needs on a device in the costliest round; the mask is not chosen yet: a sketch."""
@@ -54,12 +91,20 @@ def _needed_bytes(config: RunConfig, network: Network) -> Callable[[int], int]:
     return lambda batch: rest + activation_bytes(network, batch, density)
 
 
-def prepare(config: RunConfig, tell: Callable[[str], None] = lambda text: None) -> Prepared:
+def _dealing(config: RunConfig) -> tuple[object, ...]:
+    """What decides who gets which example."""
+    return config.data, config.split, config.partition, config.clients, config.seed
+
+
+def prepare(
+    config: RunConfig, tell: Callable[[str], None] = lambda text: None, like: Prepared | None = None
+) -> Prepared:
     """Loads the data, deals it, builds the network, checks that the method can prune it, and chooses the engine.
 
     Args:
         config: The configuration.
         tell: Is told, in a line, of what takes seconds.
+        like: A run to take data and shares from, where both are to have the same.
 
     Raises:
         ConfigError: Something does not fit; all of it at once.
@@ -68,7 +113,7 @@ def prepare(config: RunConfig, tell: Callable[[str], None] = lambda text: None) 
     if config.cohort is not None and config.cohort > config.clients:
         problems.append(f"cohort: must be at most clients ({config.clients}), got {config.cohort}")
     try:
-        examples = config.data.load()
+        examples = like.examples if like and like.config.data == config.data else config.data.load()
     except ValueError as error:
         raise ConfigError([*problems, f"data: {error}"]) from error
     channels, *_ = examples.shape
@@ -77,7 +122,10 @@ def prepare(config: RunConfig, tell: Callable[[str], None] = lambda text: None) 
             problems.append(f"data.{key}: must have 1 value or one a channel ({channels}), got {len(values)}")
     shares = None
     try:
-        shares = config.split.deal(examples.labels, config.partition, config.clients, config.seed)
+        if like and _dealing(like.config) == _dealing(config):
+            shares = like.shares
+        else:
+            shares = config.split.deal(examples.labels, config.partition, config.clients, config.seed)
         if config.pretraining.epochs and len(shares.public) < 2:
             problems.append(
                 f"pretraining.epochs: must be 0 where the server holds fewer than 2 public examples "

@@ -13,7 +13,6 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import torch
 import yaml
 
@@ -23,12 +22,9 @@ from fedtiny.config.load import ConfigError
 from fedtiny.config.schema import RunConfig
 from fedtiny.methods.base import ServerState
 from fedtiny.payload.fleet import Fleet
-from fedtiny.payload.messages import SERVER
-from fedtiny.payload.packing import Layout
 from fedtiny.payload.training import Training
 from fedtiny.prepare import Prepared
 from fedtiny.server.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
-from fedtiny.server.cohort import Population
 from fedtiny.server.evaluate import Examiner
 from fedtiny.server.fingerprint import fingerprint
 from fedtiny.server.ledger import Ledger
@@ -94,7 +90,7 @@ def run(prepared: Prepared, folder: Path, sinks: Sequence[Sink] = (), resume: bo
         everyone = [JsonLines(folder / "rounds.jsonl", records), *sinks]
         for sink in everyone:
             stack.callback(sink.close)
-        world = _world(prepared)
+        world = prepared.world
         with watch.on("start"):
             # First, so that its processes get ready while the sinks do.
             fleet = stack.enter_context(_fleet(config, world))
@@ -105,7 +101,7 @@ def run(prepared: Prepared, folder: Path, sinks: Sequence[Sink] = (), resume: bo
             for sink in everyone:
                 sink.trouble(trouble)
 
-        people = _population(prepared)
+        people = prepared.population
         ledger = Ledger(fleet, world.layout, network, len(world.labels), config.quorum, tell, people, watch)
         with watch.on("select"):
             if not found:
@@ -183,34 +179,6 @@ def _fleet(config: RunConfig, world: World) -> Iterator[Fleet]:
         except ValueError as error:
             raise ConfigError([str(error)]) from error
         yield fleet
-
-
-def _world(prepared: Prepared) -> World:
-    config, examples, network = prepared.config, prepared.examples, prepared.network
-    channels, *_ = examples.shape
-    shapes = {name: tensor.shape for name, tensor in network.weights.items()}
-    return World(
-        seed=config.seed,
-        model=prepared.model,
-        channels=channels,
-        classes=len(examples.classes),
-        layout=Layout(shapes, frozenset(network.prunable)),
-        data=config.data,
-        engine=config.engine,
-        # A plain array, not a memory map: Ray then shares it without a copy a process.
-        images=np.asarray(examples.images),
-        labels=examples.labels,
-        shares={SERVER: prepared.shares.public, **dict(enumerate(prepared.shares.clients))},
-    )
-
-
-def _population(prepared: Prepared) -> Population | None:
-    config = prepared.config
-    if config.devices is None:
-        return None
-    kinds = config.devices.assign(config.clients, seeds.stream(config.seed, "devices"))
-    examples = {client: len(share) for client, share in enumerate(prepared.shares.clients)}
-    return Population(config.devices, kinds, examples, config.seed)
 
 
 def _pretrain(prepared: Prepared, ledger: Ledger) -> None:

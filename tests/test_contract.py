@@ -24,7 +24,7 @@ from fedtiny.server.ledger import Ledger
 from fedtiny.server.model_file import load_model, save_model
 from fedtiny.sparse.mask import Mask
 from fedtiny.sparse.network import Network, Weights
-from tests.conftest import SMOKE, Runner, federation
+from tests.conftest import SMOKE, Runner, federation, foreseen
 
 UNION, _ = get_args(AnyMethod)
 SETTINGS: dict[str, dict[str, object]] = {
@@ -44,6 +44,7 @@ SETTINGS: dict[str, dict[str, object]] = {
 }
 # Methods that come in several forms: settings of the others.
 FORMS: dict[str, tuple[dict[str, object], ...]] = {
+    "fedtiny": ({"density": 0.05, "candidates": 3, "adapt": False, "adjust_every": 2, "stop_round": 5},),
     "fl_pqsu": ({"density": 0.05, "structured": False, "bits": None, "selective": False},),
     "lotteryfl": (
         {"density": 0.05, "personal": False, "adjust_every": 1, "stop_round": 3},
@@ -205,3 +206,27 @@ def test_one_client_with_all_data_and_a_cohort_of_one(method: Method, make_run: 
     assert len(result.records) == 2
     result = make_run(f"method={settings}", "cohort=1", "rounds=2", folder="cohort")
     assert [len(record.clients) for record in result.records] == [1, 1]
+
+
+@every_method
+def test_rounds_at_rest_leave_the_mask_alone(method: Method, network: Network, world: World) -> None:
+    fleet, state = begun(method, network, world)
+    for _ in range(4):
+        after = advance(method, network, fleet, state, 1)
+        if method.rests(state.round):
+            assert (after.mask is None) == (state.mask is None)
+            assert after.mask is None or after.mask.equals(state.mask)
+        state = after
+
+
+@every_method
+def test_costs_can_be_foreseen(method: Method, make_run: Runner) -> None:
+    """To the byte and the FLOP where the data decides nothing: see tests/forecast.
+
+    Here a run has four rounds, and if the last candidate wins, which clients hold already, a fifth of one download.
+    """
+    result = make_run(f"method={method.model_dump(mode='json')}")
+    bill = foreseen(f"method={method.model_dump(mode='json')}")
+    for key, tolerance in (("upload_bytes", 0.05), ("download_bytes", 0.1), ("memory_bytes_max", 0.05)):
+        assert bill[key] == pytest.approx(result.summary[key], rel=tolerance), key
+    assert bill["flops_per_round_max"] == pytest.approx(result.summary["flops_per_round_max"], rel=0.1)

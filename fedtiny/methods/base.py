@@ -9,7 +9,7 @@ import numpy as np
 from pydantic import Field
 from torch import Tensor
 
-from fedtiny.methods.aggregation import Fold
+from fedtiny.methods.aggregation import AnyAggregation, Fold
 from fedtiny.models.zoo import AnyModel
 from fedtiny.payload.fleet import Federation
 from fedtiny.payload.messages import Order, Personal, Upload
@@ -106,6 +106,27 @@ class Method(Value, ABC):
             fold: How weights are aggregated; empty.
         """
         return replace(state, round=state.round + 1, weights=folded(uploads, fold, state.weights))
+
+    def rests(self, round: int) -> bool:
+        """Whether `absorb` surely leaves the mask alone in this round, and asks nothing new of clients after it.
+
+        Of rounds at rest whose orders ask the same, one tells what all of them cost: `fedtiny cost` plays only that.
+        """
+        return False
+
+    def held_bytes(self, whole: int, packed: int, clients: int, aggregation: AnyAggregation) -> int:
+        """Bytes that the server holds beside its state while it aggregates a round: modelled.
+
+        By default the run's aggregation of packed weights, or, where a method has a way of its own, a mean over
+        owners.
+
+        Args:
+            whole: Numbers in the network.
+            packed: Numbers in an upload's weights.
+            clients: Clients of the round.
+            aggregation: The run's.
+        """
+        return aggregation.held_bytes(packed, clients) if self.folds else 40 * whole + 4 * packed
 
     def sketch(self, network: Network, rng: np.random.Generator) -> ServerState:
         """A state like that after `begin`, made without asking anybody, to foresee costs with; weights mean nothing.

@@ -36,7 +36,7 @@ from fedtiny.methods.progressive import (
     turn,
 )
 from fedtiny.methods.remarks import schedule_remarks
-from fedtiny.methods.selection import Aggregation, adapt, best
+from fedtiny.methods.selection import Aggregation, adapt, best, vanilla
 from fedtiny.payload.fleet import Federation
 from fedtiny.payload.messages import Order, Upload
 from fedtiny.payload.probes import Gradients, TopGradients
@@ -61,6 +61,8 @@ class FedTiny(Method):
     """Candidate masks to choose from; none is the paper's ceil(0.1 / density); 1 is no choice."""
     noise: Annotated[float, Field(ge=0, le=1)] = 0.5
     """Spread of the candidates' layer densities: density * (1 - noise) to density * (1 + noise); 0 is uniform."""
+    adapt: bool = True
+    """Measure candidates' batch-norm statistics anew before their losses; false is the paper's vanilla selection."""
     bn_aggregation: Aggregation = "mean"
     """How clients' batch-norm variances are aggregated: mean (as published), or pooled with the spread of means."""
     development: Annotated[float, Field(gt=0, le=1)] = 0.1
@@ -92,10 +94,13 @@ class FedTiny(Method):
         losses: list[float] = []
         winner: Weights = {}
         for mask in masks:
-            adapted, loss = adapt(pretrained, mask, fleet, self.bn_aggregation, self.development)
+            if self.adapt:
+                measured, loss = adapt(pretrained, mask, fleet, self.bn_aggregation, self.development)
+            else:
+                measured, loss = vanilla(pretrained, mask, fleet, self.development)
             losses.append(loss)
             if best(losses) == len(losses) - 1:
-                winner = adapted  # Only the best so far is held.
+                winner = measured  # Only the best so far is held.
         memory = {
             "candidate_losses": torch.tensor(losses, dtype=torch.float64),
             "candidate_densities": torch.tensor(
@@ -113,8 +118,17 @@ class FedTiny(Method):
     def check(self, network: Network, rng: np.random.Generator) -> None:
         Noisy(noise=self.noise).counts(network.prunable, self.density, rng)
 
+    def rests(self, round: int) -> bool:
+        return self.fraction == 0 or adjustment(round, self.adjust_every, self.stop_round) is None
+
     def remarks(self, rounds: int) -> tuple[str, ...]:
-        return schedule_remarks(rounds, self.adjust_every, self.stop_round) if self.fraction else ()
+        moves = schedule_remarks(rounds, self.adjust_every, self.stop_round) if self.fraction else ()
+        return (*self._unused(), *moves)
+
+    def _unused(self) -> tuple[str, ...]:
+        if self.adapt or self.bn_aggregation == "mean":
+            return ()
+        return (f"method.bn_aggregation ({self.bn_aggregation}) does nothing where method.adapt is false",)
 
     def order(self, network: Network, state: ServerState, training: Training) -> Order:
         counts = self._exchange(network, state)
@@ -149,9 +163,10 @@ class FedTiny(Method):
         densities = state.memory["candidate_densities"].tolist()
         rows = tuple((c, loss, *densities[c]) for c, loss in enumerate(losses))
         columns = ("candidate", "loss", "density", *network.prunable)
+        how = "were measured anew on the clients' data" if self.adapt else "stayed those of the unpruned network"
         text = (
             "Each candidate is the same network, pruned to the same overall density with other layer densities. Its "
-            "batch-norm statistics were measured anew on the clients' data; then every client told its loss. The "
-            "candidate of least federated loss, marked, started the training."
+            f"batch-norm statistics {how}; then every client told its loss. The candidate of least federated loss, "
+            "marked, started the training."
         )
         return (Table("Candidates", columns, rows, best(losses), text),)

@@ -37,5 +37,8 @@ class Static(Method):
     def begin(self, network: Network, fleet: Federation, rng: np.random.Generator) -> ServerState:
         return initial_state(network, self.allocation, self.density, self.score, rng)
 
+    def rests(self, round: int) -> bool:
+        return True
+
     def check(self, network: Network, rng: np.random.Generator) -> None:
         self.allocation.counts(network.prunable, self.density, rng)

@@ -39,6 +39,7 @@ __all__ = [
     "Held",
     "decode_order",
     "encode_order",
+    "heading",
     "held_after",
 ]
 
@@ -59,6 +60,11 @@ class Held:
     weights: Weights
     mask: Mask | None
     training: Training | None
+
+    @property
+    def key(self) -> tuple[object, ...]:
+        """Equal for clients that hold the same, as long as what they hold lives."""
+        return id(self.weights) if self.weights else None, id(self.mask), self.training
 
 
 NOTHING = Held({}, None, None)
@@ -87,6 +93,18 @@ def held_after(order: Order, held: Held) -> Held:
 def encode_order(order: Order, held: Held) -> bytes:
     """The bytes that bring `order`, as one client gets it (`Order.of`), to a client that holds `held`."""
     assert not order.personal
+    return heading(order, held) + _encode_weights(order, held) + _encode_signs(order)
+
+
+def _encode_signs(order: Order) -> bytes:
+    if order.signs is None:
+        return b""
+    assert order.mask is not None
+    return b"".join(pack_signs(signs, order.mask.keep[name]) for name, signs in order.signs.items())
+
+
+def heading(order: Order, held: Held) -> bytes:
+    """The first part of `encode_order`: all but the weights, their mask and signs."""
     small_print = _Instructions(
         training=None if order.training == held.training else order.training,
         trains=order.training is not None,
@@ -99,15 +117,7 @@ def encode_order(order: Order, held: Held) -> bytes:
     instructions = json.dumps(
         small_print.model_dump(mode="json", exclude_defaults=True) | _kinds(order), separators=(",", ":")
     ).encode()
-    head = _ORDER.pack(order.round, order.development, len(instructions))
-    return head + instructions + _encode_weights(order, held) + _encode_signs(order)
-
-
-def _encode_signs(order: Order) -> bytes:
-    if order.signs is None:
-        return b""
-    assert order.mask is not None
-    return b"".join(pack_signs(signs, order.mask.keep[name]) for name, signs in order.signs.items())
+    return _ORDER.pack(order.round, order.development, len(instructions)) + instructions
 
 
 def _kinds(order: Order) -> dict[str, object]:

@@ -168,14 +168,14 @@ class Ledger:
         """The bytes that bring `order` to each client, and what it holds then."""
         # Clients that hold the same and get the same have one message: it is encoded once. A limit's value is as
         # long as any other. What the keys identify is alive: held by the ledger, or part of the order.
-        messages: dict[tuple[int, ...], tuple[int, Held]] = {}
+        messages: dict[tuple[object, ...], tuple[int, Held]] = {}
         result = {}
         for client in clients:
             if client == SERVER:
                 continue
             held = self.held.get(client, NOTHING)
             own = order.personal.get(client)
-            key = (id(held),) if own is None else (id(held), id(own.weights), id(own.mask), own.limit is not None)
+            key = held.key if own is None else (held.key, id(own.weights), id(own.mask), own.limit is not None)
             if key not in messages:
                 plain = order.of(client)
                 messages[key] = len(encode_order(plain, held)), held_after(plain, held)

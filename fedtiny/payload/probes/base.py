@@ -57,7 +57,11 @@ class Look:
 
 
 class Question(Value):
-    """One thing that a server may ask of a client."""
+    """One thing that a server may ask of a client.
+
+    Beside what it demands, a question says how long its answer is (`answer_bytes`), how it is read (`decode`), and
+    what an answer looks like that nobody measured (`blank`): a run's costs are foreseen with such ones.
+    """
 
     @property
     def look(self) -> Look:

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
+import numpy as np
 import torch
 from pydantic import Field
 from torch import Tensor
@@ -65,3 +66,12 @@ class TopGradients(Question):
             layers[name] = (torch.from_numpy(indices), floats(buffer, offset, count))
             offset += 4 * count
         return Gradients(layers), offset
+
+    def blank(self, sizes: Sizes, places: Places, rng: np.random.Generator) -> Gradients:
+        """A made-up answer, to count bytes with: gradients of 1 at random pruned places, so that the mask moves."""
+        layers = {}
+        for name, count in self.count.items():
+            pruned = np.setdiff1d(np.arange(sizes[name]), places[name].numpy(), assume_unique=True)
+            chosen = np.sort(rng.choice(pruned, count, replace=False))
+            layers[name] = (torch.from_numpy(chosen), torch.ones(count))
+        return Gradients(layers)
