@@ -5,9 +5,8 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from fedtiny.client.probes.top_gradients import CollectTopGradients
+from fedtiny.client.probes.top_gradients import CollectTop
 from fedtiny.payload.messages import Order
-from fedtiny.payload.probes import TopGradients
 from fedtiny.sparse.buffer import TopBuffer
 from fedtiny.sparse.mask import Mask
 from fedtiny.sparse.network import Weights
@@ -16,7 +15,7 @@ from fedtiny.sparse.select import top_indices
 __all__ = ["CollectGrowth", "exchanged"]
 
 
-class CollectGrowth(CollectTopGradients):
+class CollectGrowth(CollectTop):
     """Holds what may grow of each adjusted layer, and nothing else: its largest gradients at pruned places.
 
     `count` places grow, so the `count` largest are all that can matter: the masks are those that the dense gradient
@@ -27,7 +26,7 @@ class CollectGrowth(CollectTopGradients):
         """Makes one buffer a layer, or two."""
         assert order.adjust is not None
         assert order.mask is not None
-        super().__init__(TopGradients(count=order.adjust.count), order.mask)
+        super().__init__(order.adjust.count, order.mask)
         self._order, self._adjust, self._mask = order, order.adjust, order.mask
         self._signs: Mapping[str, Tensor] = {name: x.flatten() for name, x in (order.signs or {}).items()}
         self._along = {name: TopBuffer(self._adjust.first(self._adjust.count[name])) for name in self._signs}
@@ -43,7 +42,7 @@ class CollectGrowth(CollectTopGradients):
         """The mask that the client goes on under, after training to `weights`; other layers stay as they are."""
         keeps = dict(self._mask.keep)
         for name, count in self._adjust.count.items():
-            top = self._buffers[name]
+            top = self.buffers[name]
             if not weights[name].isfinite().all():
                 continue  # it diverged: the server will say so
             possible = max(0, min(count, int((top.values.abs() > 0).sum()), int(keeps[name].sum()) - 1))

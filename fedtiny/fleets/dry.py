@@ -2,6 +2,10 @@
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+
+import numpy as np
+import torch
 
 from fedtiny import seeds
 from fedtiny.client.world import World
@@ -9,6 +13,8 @@ from fedtiny.fleets.inline import InlineFleet
 from fedtiny.payload.messages import SERVER, Order, Reply, Upload
 from fedtiny.payload.packing import Packing
 from fedtiny.payload.upload import encode_upload
+from fedtiny.sparse.mask import Mask
+from fedtiny.sparse.select import drop_then_grow
 
 __all__ = ["DryFleet"]
 
@@ -47,13 +53,36 @@ class DryFleet:
             self._server = self._server or InlineFleet(self._world, self._size)
             yield from self._server.send(order, clients)
             return
-        world = self._world
-        packing = Packing.of(world.layout, order.mask)
-        values = None if order.training is None else packing.pack(order.weights)
-        rng = seeds.stream(world.seed, "dry", order.round, self._orders[order.round])
+        number = self._orders[order.round]
         self._orders[order.round] += 1
-        answers = tuple(probe.blank(world.layout.sizes, packing.places, rng) for probe in order.probes)
+        common = None if order.personal else self._made_up(order, number)
         for client in clients:
-            # A loss of 0 is as long as any other.
-            upload = Upload(client, len(world.shares[client]), 0.0, values, packing, answers)
-            yield Reply(client, encode_upload(upload))
+            mine = order.of(client)
+            upload = common or self._made_up(mine, number)
+            count = len(self._world.shares[client])
+            upload = replace(upload, client=client, examples=count - mine.held_out(count))
+            yield Reply(client, encode_upload(upload, mine))
+
+    def _made_up(self, order: Order, number: int) -> Upload:
+        """What anybody answers to this order."""
+        layout = self._world.layout
+        rng = seeds.stream(self._world.seed, "dry", order.round, number)
+        mask = None if order.adjust is None else _moved(order, rng)
+        packing = Packing.of(layout, mask or order.mask)
+        # Better from round to round, so that nothing is kept back.
+        loss = 1.0 / (order.round + 2)
+        sends = order.training is not None and order.sends(loss)
+        values = packing.pack(order.weights) if sends else None
+        answers = tuple(probe.blank(layout.sizes, packing.places, rng) for probe in order.probes)
+        return Upload(0, 1, loss, values, packing, answers, mask=mask)
+
+
+def _moved(order: Order, rng: np.random.Generator) -> Mask:
+    """The mask, as many weights of each layer exchanged as the order says, at random places."""
+    assert order.adjust is not None
+    assert order.mask is not None
+    keeps = dict(order.mask.keep)
+    for name, count in order.adjust.count.items():
+        gradient = torch.from_numpy(rng.random(keeps[name].shape) + 1e-9)
+        keeps[name] = drop_then_grow(keeps[name], order.weights[name], gradient, count)
+    return Mask(keeps)

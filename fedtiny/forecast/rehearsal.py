@@ -16,8 +16,6 @@ from fedtiny.methods.base import ServerState
 from fedtiny.payload.codec import NOTHING, Held, encode_order, heading, held_after
 from fedtiny.payload.messages import Order
 from fedtiny.payload.packing import Packing
-from fedtiny.payload.probes import Probe
-from fedtiny.payload.training import Training
 from fedtiny.prepare import Prepared
 from fedtiny.server.cohort import cohort
 from fedtiny.server.effort import Effort
@@ -96,7 +94,14 @@ def rehearse(prepared: Prepared) -> Rehearsal:
     state = method.begin(network, listening, seeds.stream(config.seed, "method"))
     begin = ledger.take()
     plan = Plan(
-        method, config.training, config.rounds, config.cohort, config.evaluate_every, config.seed, config.aggregation
+        method,
+        config.training,
+        config.rounds,
+        config.cohort,
+        config.evaluate_every,
+        config.seed,
+        config.aggregation,
+        prepared.reference,
     )
     nobody = _nobody(prepared)
     found: list[Round] = []
@@ -136,6 +141,8 @@ class _Like:
     def asks_the_same(self, order: Order) -> bool:
         """Whether the order is this round's but for its number and learning rate, and has the same mask."""
         mine, mask = self.order, order.mask
+        if order.personal or mine.personal or order.signs or mine.signs:
+            return False
         same = mask is mine.mask or (mask is not None and mask.equals(mine.mask))
         return same and _form(order) == _form(mine)
 
@@ -156,9 +163,10 @@ class _Like:
         return self._known[held.key][0]
 
 
-def _form(order: Order) -> tuple[tuple[Probe, ...], Training | None]:
+def _form(order: Order) -> tuple[object, ...]:
     training = order.training
-    return order.probes, None if training is None else training.model_copy(update={"lr": 1.0})
+    plain = None if training is None else training.model_copy(update={"lr": 1.0})
+    return order.probes, plain, order.adjust, order.holdout, order.codec, order.limit is None
 
 
 def _round(prepared: Prepared, order: Order, record: RoundRecord, state: ServerState) -> Round:

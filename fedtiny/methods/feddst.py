@@ -22,6 +22,7 @@ layer and not its dense gradient, which gives the same masks to the bit.
 from typing import Literal
 
 from fedtiny.methods.readjusting import Readjusting
+from fedtiny.sparse.schedule import adjustment
 
 __all__ = ["FedDST"]
 
@@ -30,3 +31,6 @@ class FedDST(Readjusting):
     """Clients move their own masks; the server prunes their union (Bibikar et al., AAAI 2022)."""
 
     name: Literal["feddst"] = "feddst"
+
+    def rests(self, round: int) -> bool:
+        return self.fraction == 0 or adjustment(round, self.adjust_every, self.stop_round) is None

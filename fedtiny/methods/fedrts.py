@@ -83,6 +83,9 @@ class FedRTS(Method):
     def check(self, network: Network, rng: np.random.Generator) -> None:
         self.allocation.counts(network.prunable, self.density, rng)
 
+    def rests(self, round: int) -> bool:
+        return not self._adjusts(round)
+
     def remarks(self, rounds: int) -> tuple[str, ...]:
         return schedule_remarks(rounds, self.adjust_every, self.stop_round)
 

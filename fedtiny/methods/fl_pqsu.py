@@ -84,6 +84,9 @@ class FlPqsu(Method):
         memory = {"least_losses": torch.full((clients,), torch.inf)} if self.selective else {}
         return ServerState(0, weights, mask, memory)
 
+    def rests(self, round: int) -> bool:
+        return not self.selective
+
     def remarks(self, rounds: int) -> tuple[str, ...]:
         if not self.selective:
             return ()

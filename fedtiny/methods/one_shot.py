@@ -42,6 +42,9 @@ class OneShot(Method):
         mask.apply_(weights)
         return ServerState(0, weights, mask)
 
+    def rests(self, round: int) -> bool:
+        return True
+
     def check(self, network: Network, rng: np.random.Generator) -> None:
         self.counts(network)
 

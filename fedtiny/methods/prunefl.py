@@ -73,6 +73,9 @@ class PruneFL(Method):
     def check(self, network: Network, rng: np.random.Generator) -> None:
         self.allocation.counts(network.prunable, self.density, rng)
 
+    def rests(self, round: int) -> bool:
+        return adjustment(round, self.adjust_every, self.stop_round) is None
+
     def remarks(self, rounds: int) -> tuple[str, ...]:
         return () if self.mode.idle else schedule_remarks(rounds, self.adjust_every, self.stop_round)
 

@@ -53,5 +53,8 @@ class SmallDense(Method):
             fits, exceeds = (width, exceeds) if build(narrow(width)).parameters <= most else (fits, width)
         return narrow(fits)
 
+    def rests(self, round: int) -> bool:
+        return True
+
     def begin(self, network: Network, fleet: Federation, rng: np.random.Generator) -> ServerState:
         return ServerState(0, network.weights, None)

@@ -180,7 +180,7 @@ def _same(known: Tensor | None, tensor: Tensor) -> bool:
     return known is not None and (known is tensor or known.equal(tensor))
 
 
-def _decode_weights(buffer: memoryview, layout: Layout, held: Held) -> tuple[Weights, Mask | None, float | None]:
+def _decode_weights(buffer: memoryview, layout: Layout, held: Held) -> tuple[Weights, Mask | None, float | None, int]:
     masked, follows = bool(buffer[0] & 1), bool(buffer[0] & 2)
     offset = 1 + (len(layout.shapes) + 7) // 8
     sent = np.unpackbits(np.frombuffer(buffer[1:offset], np.uint8), count=len(layout.shapes))
@@ -203,7 +203,7 @@ def _decode_weights(buffer: memoryview, layout: Layout, held: Held) -> tuple[Wei
         values = torch.from_numpy(np.frombuffer(buffer, np.float32, count, offset).copy())
         offset += 4 * count
         weights[name] = values.view(shape) if keep is None else _scattered(values, keep)
-    return weights, Mask(keeps) if masked else None, limit
+    return weights, Mask(keeps) if masked else None, limit, offset
 
 
 def _scattered(values: Tensor, keep: Tensor) -> Tensor:

@@ -151,7 +151,7 @@ def test_exchanged_leaves_its_arguments_alone() -> None:
 
 def test_buffers_hold_no_more_than_what_can_grow() -> None:
     growth = collected(3, guided=0.5, grads=torch.arange(1.0, 11.0))
-    assert [len(growth._buffers["w"].indices), len(growth._along["w"].indices)] == [3, 1]
+    assert [len(growth.buffers["w"].indices), len(growth._along["w"].indices)] == [3, 1]
 
 
 # On real clients, on both engines.

@@ -3,6 +3,7 @@ from dataclasses import dataclass
 import pytest
 
 from fedtiny.forecast.clock import Clock, makespan
+from fedtiny.payload.probes import Look
 from fedtiny.server.effort import Effort
 
 # A dense step of 10 examples and 90 FLOPs each takes 9 s, a sparse one of 30 takes 3 s.
@@ -19,7 +20,19 @@ class Given:
 
     def effort(self) -> Effort:
         both = {x: {"rigl": getattr(self, x), "fedrts": 0.0} for x in ("always", "once")}
-        return Effort(self.epochs, 10, self.forward, 30.0, self.passes, both["once"], both["always"], 0, 0)
+        return Effort(
+            epochs=self.epochs,
+            look=Look(),
+            before=0.0,
+            batch=10,
+            forward=self.forward,
+            dense_forward=30.0,
+            passes=self.passes,
+            once=both["once"],
+            always=both["always"],
+            memory_bytes=0,
+            activation_bytes=0,
+        )
 
 
 @pytest.mark.parametrize(

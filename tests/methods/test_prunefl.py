@@ -18,6 +18,7 @@ from fedtiny.methods.reconfigure import Adaptive, Fixed, Moment, RoundTime, gree
 from fedtiny.payload.messages import Order
 from fedtiny.payload.probes import SquaredGradients, Squares
 from fedtiny.payload.training import Training
+from fedtiny.sparse.activations import Activations
 from fedtiny.sparse.mask import Mask
 from fedtiny.sparse.network import Layer, Network
 from tests.conftest import federation
@@ -94,7 +95,7 @@ def two_layers() -> Network:
         Layer("a", (1, 6), 6, True, 1),
         Layer("b", (1, 4), 20, True, 2),
     )
-    return Network(nn.Identity(), (1, 1, 1), layers, 0)
+    return Network(nn.Identity(), (1, 1, 1), layers, Activations(0, (), (), 0))
 
 
 @pytest.mark.parametrize(("budget", "kept"), [(9, {"a": "111010", "b": "1010"}), (5, {"a": "111010", "b": "1000"})])

@@ -116,7 +116,7 @@ VALUES = torch.tensor([*range(12), *REST])
 
 
 def sent(codec: AnyCodec, values: torch.Tensor | None = VALUES, loss: float = 0.25) -> bytes:
-    return encode_upload(Upload(1, 5, loss, values, PACKING), codec)
+    return encode_upload(Upload(1, 5, loss, values, PACKING), order(codec))
 
 
 def test_a_quantised_upload_is_read_and_as_long_as_foretold() -> None:

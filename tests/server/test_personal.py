@@ -189,14 +189,14 @@ def test_personal_accuracy_by_hand(network: Network) -> None:
     # Client 0 meets 1 and 3 as 3 to 1; 1 meets 3 alone; 2 meets 1 alone, and 0, which there is no example of.
     counts = [(0, 3, 0, 1), (0, 0, 0, 2), (5, 2, 0, 0)]
     state = ServerState(1, network.weights, None)
-    told = Models(network, state, models).examine(examiner, counts)
+    told = Models(network, state, network, models).examine(examiner, counts)
     assert told is not None
     assert told.confusion.tolist() == [[0, 0, 0, 0], [0, 3, 0, 2], [0, 0, 0, 0], [0, 1, 0, 2]]
     assert told.accuracy == pytest.approx((3 + 2) / 8)
     right, wrong = (float(np.log(3 + np.exp(2))) - x for x in (2, 0))
     assert told.loss == pytest.approx((5 * right + 3 * wrong) / 8, rel=1e-5)
     nobody = Examiner(examiner.resident, images[:0], examiner.labels[:0], Synthetic(), 4)
-    assert Models(network, state, models).examine(nobody, counts) is None
+    assert Models(network, state, network, models).examine(nobody, counts) is None
 
 
 def test_without_models_of_clients_the_servers_is_examined_as_ever(network: Network) -> None:
@@ -205,7 +205,7 @@ def test_without_models_of_clients_the_servers_is_examined_as_ever(network: Netw
     mask = magnitude_mask(network, 0.1)
     weights = dict(network.weights)
     mask.apply_(weights)
-    models = Models(network, ServerState(0, weights, mask))
+    models = Models(network, ServerState(0, weights, mask), network)
     one, other = models.examine(examiner, ()), examiner.examine(weights, mask)
     assert one is not None
     assert other is not None

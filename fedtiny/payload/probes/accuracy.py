@@ -4,6 +4,8 @@ import struct
 from dataclasses import dataclass
 from typing import Literal
 
+import numpy as np
+
 from fedtiny.payload.probes.base import Places, Question, Sizes
 
 __all__ = ["Accuracy", "LocalAccuracy"]
@@ -38,6 +40,10 @@ class LocalAccuracy(Question):
     def answer_bytes(self, sizes: Sizes) -> int:
         """Bytes of the answer."""
         return 8
+
+    def blank(self, sizes: Sizes, places: Places, rng: np.random.Generator) -> Accuracy:
+        """A made-up answer, to count bytes with: of a client that does well."""
+        return Accuracy(1, 1)
 
     def decode(self, buffer: memoryview, sizes: Sizes) -> tuple[Accuracy, int]:
         """Reads the answer at the start of `buffer`; returns it and the bytes it took."""

@@ -2,9 +2,11 @@
 
 from typing import Annotated
 
+import numpy as np
+import torch
 from pydantic import Field
 
-from fedtiny.payload.probes.base import Question, Sizes
+from fedtiny.payload.probes.base import Places, Question, Sizes
 from fedtiny.payload.probes.scores import Scores, decode_scores
 
 __all__ = ["Scoring"]
@@ -26,6 +28,10 @@ class Scoring(Question):
     def answer_bytes(self, sizes: Sizes) -> int:
         """Bytes of the answer."""
         return 4 * sum(sizes[name] for name in self.layers)
+
+    def blank(self, sizes: Sizes, places: Places, rng: np.random.Generator) -> Scores:
+        """A made-up answer, to count bytes with: random scores."""
+        return Scores({name: torch.from_numpy(rng.random(sizes[name], np.float32)) for name in self.layers})
 
     def decode(self, buffer: memoryview, sizes: Sizes) -> tuple[Scores, int]:
         """Reads the answer at the start of `buffer`; returns it and the bytes it took."""
