@@ -51,7 +51,7 @@ class Bill:
     def flops_by_round(self) -> dict[str, list[float]]:
         """Of the busiest client of each round, by accounting."""
         examples = self.rehearsal.examples
-        told = [x.effort.flops(max(examples[k] for k in x.clients)) for x in self.rehearsal.rounds]
+        told = [x.flops or x.effort.flops(max(examples[k] for k in x.clients)) for x in self.rehearsal.rounds]
         return {x: [flops[x] for flops in told] for x in ACCOUNTINGS}
 
     def told(self) -> dict[str, object]:

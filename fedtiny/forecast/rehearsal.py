@@ -37,12 +37,13 @@ class Round:
         clients: Who takes part.
         upload_bytes: Of all of them.
         download_bytes: Of all of them.
-        effort: What the order costs a client.
+        effort: What the order costs a client; of those that get orders of their own, one with most to do.
         state_bytes: What the server keeps from round to round.
         held_bytes: What it holds beside that while it aggregates.
         server_seconds: Its work on the messages, measured; of a round that was not played, that of its like.
         simulated_seconds: On the devices as described; None if none are.
         joules: Likewise.
+        flops: Of the busiest client, by accounting; None where the round was not played: then `effort` tells.
     """
 
     clients: tuple[int, ...]
@@ -54,6 +55,7 @@ class Round:
     server_seconds: float
     simulated_seconds: float | None = None
     joules: float | None = None
+    flops: dict[str, float] | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -154,7 +156,7 @@ class _Like:
             download += len(heading(order, held)) + self._weights_bytes(order, held)
             ledger.held[client] = held_after(order, held)
         upload = self.round.upload_bytes * len(clients) // len(self.round.clients)
-        return replace(self.round, clients=tuple(clients), upload_bytes=upload, download_bytes=download)
+        return replace(self.round, clients=tuple(clients), upload_bytes=upload, download_bytes=download, flops=None)
 
     def _weights_bytes(self, order: Order, held: Held) -> int:
         """Bytes of a download but for its heading; looked up where the same was asked before."""
@@ -175,12 +177,13 @@ def _round(prepared: Prepared, order: Order, record: RoundRecord, state: ServerS
     packed = Packing.of(prepared.layout, order.mask).size
     whole = sum(prepared.layout.sizes.values())
     answers = sum(probe.answer_bytes(prepared.layout.sizes) for probe in order.probes)
-    count = len(record.clients)
+    count, whose = len(record.clients), record.clients if order.personal else record.clients[:1]
     return Round(
         clients=record.clients,
         upload_bytes=record.upload_bytes,
         download_bytes=record.download_bytes,
-        effort=Effort.of(network, order),
+        effort=max((Effort.of(network, order.of(k)) for k in whose), key=lambda effort: effort.forward),
+        flops=dict(record.flops),
         state_bytes=_state_bytes(state),
         held_bytes=config.method.held_bytes(whole, packed, count, config.aggregation) + answers * count,
         server_seconds=record.seconds,

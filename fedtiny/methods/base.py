@@ -65,6 +65,11 @@ class Method(Value, ABC):
         """Public examples that the server must hold, at least, since it is asked itself."""
         return 0
 
+    @property
+    def keeps_back(self) -> bool:
+        """Whether clients may keep their weights back: what is foreseen of a run is then the most it can cost."""
+        return False
+
     def network(self, model: AnyModel, build: Callable[[AnyModel], Network]) -> AnyModel:
         """The network to train, where it is not the one that the configuration names.
 

@@ -84,6 +84,10 @@ class FlPqsu(Method):
         memory = {"least_losses": torch.full((clients,), torch.inf)} if self.selective else {}
         return ServerState(0, weights, mask, memory)
 
+    @property
+    def keeps_back(self) -> bool:
+        return self.selective
+
     def rests(self, round: int) -> bool:
         return not self.selective
 

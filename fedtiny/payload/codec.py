@@ -64,7 +64,8 @@ class Held:
     @property
     def key(self) -> tuple[object, ...]:
         """Equal for clients that hold the same, as long as what they hold lives."""
-        return id(self.weights) if self.weights else None, id(self.mask), self.training
+        training = None if self.training is None else self.training.model_dump_json()
+        return id(self.weights) if self.weights else None, id(self.mask), training
 
 
 NOTHING = Held({}, None, None)
