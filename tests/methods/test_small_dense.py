@@ -59,8 +59,8 @@ def test_records_and_summary_tell_what_was_trained_and_what_dense_would_have_bee
     dense = make_run("method={name: dense}", "rounds=2", "model.width=8", folder="dense")
     small = make_run("method={name: small_dense, density: 0.1}", "rounds=2", "model.width=8")
     summary, of = small.summary, dense.summary
-    assert of["model"] == {"name": "resnet8", "width": 8}
-    assert summary["model"] == {"name": "resnet8", "width": 2}
+    assert of["model"] == {"name": "resnet8", "normalisation": "batch", "width": 8}
+    assert summary["model"] == {"name": "resnet8", "normalisation": "batch", "width": 2}
     numbers = sum(x.numel() for x in small.state.weights.values())
     assert summary["upload_bytes"] == 2 * 3 * (12 + 4 * numbers)
     assert (summary["density"], summary["density_target"]) == (1.0, 1.0)

@@ -54,8 +54,8 @@ def test_what_they_ask_of_a_device() -> None:
     ("answer", "reason"),
     [
         (Squares({"w": torch.tensor([1.0] * 8 + [-0.5])}), "squares of w must not be negative, got -0.5"),
-        (Squares({"w": torch.tensor([1.0] * 8 + [float("inf")])}), "scores of w are not finite: it diverged"),
-        (Squares({"w": torch.tensor([1.0] * 8 + [float("nan")])}), "scores of w are not finite: it diverged"),
+        (Squares({"w": torch.tensor([1.0] * 8 + [float("inf")])}), "squares of w are not finite: it diverged"),
+        (Squares({"w": torch.tensor([1.0] * 8 + [float("nan")])}), "squares of w are not finite: it diverged"),
         (Indices({"w": torch.tensor([0, 5, 5])}), "indices of w must ascend, all below 9"),
         (Indices({"w": torch.tensor([8, 5, 0])}), "indices of w must ascend, all below 9"),
         (Indices({"w": torch.tensor([0, 5, 9])}), "indices of w must ascend, all below 9"),
