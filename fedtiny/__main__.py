@@ -1,4 +1,4 @@
-"""The command line: run | resume | show | methods | bench."""
+"""The command line: run | compare | resume | show | cost | methods | bench."""
 
 import argparse
 import sys
@@ -28,12 +28,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         if given.command == "methods":
             _methods()
+        elif given.command == "compare":
+            return _compare(presets, overrides)
         elif given.command == "resume":
             return _resume(given.folder)
         elif given.command == "bench":
             _bench(given)
         elif given.command == "show":
             _show(presets, overrides)
+        elif given.command == "cost":
+            _cost(presets, overrides, given.json)
         else:
             return _run(presets, overrides)
     except ConfigError as error:
@@ -54,18 +58,29 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m fedtiny", description="Federated pruning towards tiny neural networks."
     )
-    commands = parser.add_subparsers(dest="command", required=True, metavar="run | resume | show | methods | bench")
+    commands = parser.add_subparsers(
+        dest="command", required=True, metavar="run | compare | resume | show | cost | methods | bench"
+    )
     words = "YAML presets, then key.of.field=value overrides on top of them, wherever they stand; later wins"
     for name, text in (
         ("run", "make one run; out=DIR names its folder (default runs/NAME-TIME)"),
+        (
+            "compare",
+            "run a grid, then write its tables and its page: methods=A,B:KEY=VALUE density=0.05,0.01 seeds=3 "
+            "[reference=A] [out=DIR]",
+        ),
         ("show", "print the resolved configuration, each field with its description"),
     ):
         command = commands.add_parser(name, help=text, description=text)
         command.add_argument("words", nargs="*", metavar="PRESET.yaml | key=value", help=words)
-    text = "go on with a run that was broken off, to the same result as if it had not been"
+    text = "tell what a run of each method will cost, without training; methods=a,b names some, otherwise all"
+    cost = commands.add_parser("cost", help=text, description=text)
+    cost.add_argument("words", nargs="*", metavar="PRESET.yaml | key=value", help=words)
+    cost.add_argument("--json", action="store_true", help="print JSON instead of a table")
+    text = "go on with a run or a comparison that was broken off, to the same result as if it had not been"
     resume = commands.add_parser("resume", help=text, description=text)
     resume.set_defaults(words=[])
-    resume.add_argument("folder", type=Path, metavar="RUN_DIR", help="the run's folder")
+    resume.add_argument("folder", type=Path, metavar="RUN_DIR", help="the run's or the comparison's folder")
     commands.add_parser("methods", help="list the methods with their papers").set_defaults(words=[])
     text = "measure what the sparse engine saves on this machine: whole steps, or each kind of layer"
     bench = commands.add_parser("bench", help=text, description=text)
@@ -91,10 +106,20 @@ def _run(presets: Sequence[Path], overrides: Sequence[str]) -> int:
             return _refused(error)
 
 
+def _compare(presets: Sequence[Path], overrides: Sequence[str]) -> int:
+    from fedtiny.compare.command import compare
+
+    return compare(presets, overrides)
+
+
 def _resume(folder: Path) -> int:
     from fedtiny.config.load import ConfigError, load
     from fedtiny.prepare import prepare
 
+    if (folder / "comparison.yaml").is_file():
+        from fedtiny.compare.command import go_on
+
+        return go_on(folder)
     if not (folder / "config.yaml").is_file():
         raise ConfigError([f"{folder}: holds no run (there is no config.yaml); name a run's folder"])
     if (folder / "summary.json").exists():
@@ -194,6 +219,29 @@ def _show(presets: Sequence[Path], overrides: Sequence[str]) -> None:
     print(shown(load(presets, overrides)), end="")
 
 
+def _cost(presets: Sequence[Path], overrides: Sequence[str], as_json: bool) -> None:
+    import json
+
+    from fedtiny.bench.machine import machine
+    from fedtiny.forecast.bill import HOW
+    from fedtiny.forecast.entrants import entrants
+    from fedtiny.forecast.foresee import bills, tables
+    from fedtiny.track.console import show_table
+
+    found = bills(entrants(presets, overrides), lambda text: print(text, file=sys.stderr))
+    if as_json:
+        told = {"how": HOW, "machine": machine(), "methods": [bill.told() for bill in found]}
+        print(json.dumps(told, indent=2))
+        return
+    for table in tables(found):
+        show_table(table)
+    for kind, text in HOW.items():
+        print(f"{kind}: {text}")
+    for bill in found:
+        for note in bill.notes:
+            print(f"{bill.name}: {note}")
+
+
 def _bench(given: argparse.Namespace) -> None:
     import json
 
@@ -226,7 +274,7 @@ def _methods() -> None:
 
     union, _ = get_args(AnyMethod)
     for method in get_args(union):
-        print(f"{method.model_fields['name'].default:10} {(method.__doc__ or '').splitlines()[0]}")
+        print(f"{method.model_fields['name'].default:12} {(method.__doc__ or '').splitlines()[0]}")
 
 
 if __name__ == "__main__":

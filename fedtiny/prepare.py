@@ -1,24 +1,27 @@
 """A run that can start: everything that could be wrong with its configuration is looked for here."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
 
 from fedtiny import seeds
+from fedtiny.client.world import World
 from fedtiny.config.load import ConfigError
 from fedtiny.config.schema import RunConfig
 from fedtiny.data.examples import Examples
 from fedtiny.data.split import Shares
-from fedtiny.methods.base import ServerState
+from fedtiny.models.zoo import AnyModel
+from fedtiny.payload.messages import SERVER
+from fedtiny.payload.packing import Layout
+from fedtiny.server.cohort import Population
 from fedtiny.server.devices import memory_problems
 from fedtiny.server.effort import Effort
-from fedtiny.sparse.allocate import Uniform
 from fedtiny.sparse.cost import activation_bytes
-from fedtiny.sparse.engine.choose import Choice, choose
+from fedtiny.sparse.engine.choose import Choice, choose, unable
 from fedtiny.sparse.engine.kernels import EngineUnavailable, kernels
 from fedtiny.sparse.network import Network
-from fedtiny.sparse.select import keep_top
 
 __all__ = ["Prepared", "prepare"]
 
@@ -31,39 +34,77 @@ class Prepared:
         config: The configuration.
         examples: The data set.
         shares: Who holds which training example.
+        model: The network's architecture: the configuration's, unless the method has one of its own.
         network: The freshly initialised network.
+        reference: The network that the configuration names; figures "of dense" are shares of it.
         choice: Which engine computes, and why. The configuration names it too: a run of it chooses the same.
     """
 
     config: RunConfig
     examples: Examples
     shares: Shares
+    model: AnyModel
     network: Network
+    reference: Network
     choice: Choice
+
+    @property
+    def layout(self) -> Layout:
+        """Names and shapes of the network's weights."""
+        return Layout({name: x.shape for name, x in self.network.weights.items()}, frozenset(self.network.prunable))
+
+    @property
+    def world(self) -> World:
+        """All that devices share."""
+        channels, *_ = self.examples.shape
+        return World(
+            seed=self.config.seed,
+            model=self.model,
+            channels=channels,
+            classes=len(self.examples.classes),
+            layout=self.layout,
+            data=self.config.data,
+            engine=self.config.engine,
+            # A plain array, not a memory map: Ray then shares it without a copy a process.
+            images=np.asarray(self.examples.images),
+            labels=self.examples.labels,
+            shares={SERVER: self.shares.public, **dict(enumerate(self.shares.clients))},
+        )
+
+    @property
+    def population(self) -> Population | None:
+        """The devices that clients are; None if the configuration describes none."""
+        devices, clients, seed = self.config.devices, self.config.clients, self.config.seed
+        if devices is None:
+            return None
+        kinds = devices.assign(clients, seeds.stream(seed, "devices"))
+        return Population(devices, kinds, {k: len(share) for k, share in enumerate(self.shares.clients)}, seed)
 
 
 def _needed_bytes(config: RunConfig, network: Network) -> Callable[[int], int]:
-    """Batch -> bytes that training needs on a device in the costliest round.
-
-    The mask is not chosen yet: a uniform one of the method's density stands for it.
-    """
-    weights, mask = network.weights, None
-    if config.method.target < 1:
-        counts = Uniform().counts(network.prunable, config.method.target, seeds.stream(config.seed, "method"))
-        mask = keep_top({name: weights[name].abs() for name in network.prunable}, counts)
-    orders = (
-        config.method.order(network, ServerState(r, weights, mask), config.training) for r in range(config.rounds)
-    )
-    rest = max(Effort.of(network, order).memory_bytes for order in {str(o.probes): o for o in orders}.values())
-    return lambda batch: rest + activation_bytes(network, batch)
+    """Batch -> bytes that training needs on a device in the costliest round; the mask is not chosen yet: a sketch."""
+    state = config.method.sketch(network, seeds.stream(config.seed, "method"))
+    orders = (config.method.order(network, replace(state, round=r), config.training) for r in range(config.rounds))
+    unlike = {str((order.probes, order.adjust, order.training)): order for order in orders}.values()
+    rest = max(Effort.of(network, order).memory_bytes for order in unlike)
+    density = max(1.0 if order.training is None else order.training.activation_density for order in unlike)
+    return lambda batch: rest + activation_bytes(network, batch, density)
 
 
-def prepare(config: RunConfig, tell: Callable[[str], None] = lambda text: None) -> Prepared:
+def _dealing(config: RunConfig) -> tuple[object, ...]:
+    """What decides who gets which example."""
+    return config.data, config.split, config.partition, config.clients, config.seed
+
+
+def prepare(
+    config: RunConfig, tell: Callable[[str], None] = lambda text: None, like: Prepared | None = None
+) -> Prepared:
     """Loads the data, deals it, builds the network, checks that the method can prune it, and chooses the engine.
 
     Args:
         config: The configuration.
         tell: Is told, in a line, of what takes seconds.
+        like: A run to take data and shares from, where both are to have the same.
 
     Raises:
         ConfigError: Something does not fit; all of it at once.
@@ -72,7 +113,7 @@ def prepare(config: RunConfig, tell: Callable[[str], None] = lambda text: None) 
     if config.cohort is not None and config.cohort > config.clients:
         problems.append(f"cohort: must be at most clients ({config.clients}), got {config.cohort}")
     try:
-        examples = config.data.load()
+        examples = like.examples if like and like.config.data == config.data else config.data.load()
     except ValueError as error:
         raise ConfigError([*problems, f"data: {error}"]) from error
     channels, *_ = examples.shape
@@ -81,25 +122,46 @@ def prepare(config: RunConfig, tell: Callable[[str], None] = lambda text: None) 
             problems.append(f"data.{key}: must have 1 value or one a channel ({channels}), got {len(values)}")
     shares = None
     try:
-        shares = config.split.deal(examples.labels, config.partition, config.clients, config.seed)
+        if like and _dealing(like.config) == _dealing(config):
+            shares = like.shares
+        else:
+            shares = config.split.deal(examples.labels, config.partition, config.clients, config.seed)
         if config.pretraining.epochs and len(shares.public) < 2:
             problems.append(
                 f"pretraining.epochs: must be 0 where the server holds fewer than 2 public examples "
                 f"(split.public), got {config.pretraining.epochs}"
             )
+        if len(shares.public) < config.method.public:
+            problems.append(
+                f"split.public: must be at least {config.method.public}, since {config.method.name} so set asks the "
+                f"server itself, got {len(shares.public)}"
+            )
     except ValueError as error:
         problems.append(f"clients: {error}")
-    module = config.model.build(channels, len(examples.classes), seeds.number(config.seed, "weights"))
-    network = Network.of(module, examples.shape, config.prunable)
+
+    def build(model: AnyModel) -> Network:
+        module = model.build(channels, len(examples.classes), seeds.number(config.seed, "weights"))
+        return Network.of(module, examples.shape, config.prunable)
+
+    model, remarks = config.model, config.method.remarks(config.rounds)
+    network = reference = build(model)
     try:
+        model = config.method.network(config.model, build)
+        network = network if model == config.model else build(model)
         config.method.check(network, seeds.stream(config.seed, "method"))
+        remarks += config.method.check_training(config.training)
+        if config.devices is not None:
+            problems += memory_problems(config.devices, _needed_bytes(config, network), config.training.batch)
     except ValueError as error:
         problems.append(f"method: {error}")
     unknown = sorted(set(config.engine.dense_above) - {layer.name for layer in network.layers})
     if unknown:
         problems.append(f"engine.dense_above: must name weights of the network, got {', '.join(unknown)}")
-    if config.devices is not None:
-        problems += memory_problems(config.devices, _needed_bytes(config, network), config.training.batch)
+    if not config.method.folds and config.aggregation.name != "mean":
+        problems.append(
+            f"aggregation: {config.method.name} aggregates in a way of its own, so it must be mean, "
+            f"got {config.aggregation.name}"
+        )
     least = config.aggregation.least()
     if least > (clients := min(config.cohort or config.clients, config.clients)):
         problems.append(
@@ -111,9 +173,15 @@ def prepare(config: RunConfig, tell: Callable[[str], None] = lambda text: None) 
             kernels(torch.float32)
         except EngineUnavailable as error:
             problems.append(f"engine: {error}; or set engine=dense")
+        if config.method.target < 1 and (lacking := unable(network)):
+            problems.append(f"engine: {lacking}; set engine=auto or engine=dense")
+    for key, training in (("training", config.training), ("pretraining", config.pretraining)):
+        if training.extrusion is not None:
+            problems.append(f"{key}.extrusion: is for the method to order, so it must be none")
     if problems or shares is None:
         raise ConfigError(problems)
-    for remark in config.method.remarks(config.rounds):
+    for remark in remarks:
         tell(f"note: {remark}")
     choice = choose(config.engine, network, config.training.batch, config.method.target, tell)
-    return Prepared(config.model_copy(update={"engine": choice.engine}), examples, shares, network, choice)
+    config = config.model_copy(update={"engine": choice.engine})
+    return Prepared(config, examples, shares, model, network, reference, choice)

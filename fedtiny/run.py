@@ -13,7 +13,6 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import torch
 import yaml
 
@@ -23,20 +22,19 @@ from fedtiny.config.load import ConfigError
 from fedtiny.config.schema import RunConfig
 from fedtiny.methods.base import ServerState
 from fedtiny.payload.fleet import Fleet
-from fedtiny.payload.messages import SERVER
-from fedtiny.payload.packing import Layout
 from fedtiny.payload.training import Training
 from fedtiny.prepare import Prepared
 from fedtiny.server.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
-from fedtiny.server.cohort import Population
 from fedtiny.server.evaluate import Examiner
+from fedtiny.server.fingerprint import fingerprint
 from fedtiny.server.ledger import Ledger
 from fedtiny.server.loop import Plan, pretrain, rounds
-from fedtiny.server.model_file import save_model
+from fedtiny.server.model_file import save_masks, save_model
+from fedtiny.server.models import Models
 from fedtiny.sparse.engine.resident import Resident
 from fedtiny.sparse.network import load_
 from fedtiny.stopwatch import Stopwatch
-from fedtiny.summary import starting, summarise
+from fedtiny.summary import protocol, starting, summarise
 from fedtiny.table import Table
 from fedtiny.track.record import RoundRecord
 from fedtiny.track.report import write_report
@@ -67,7 +65,8 @@ def run(prepared: Prepared, folder: Path, sinks: Sequence[Sink] = (), resume: bo
 
     Args:
         prepared: The run.
-        folder: Gets config.yaml, rounds.jsonl, checkpoints/, summary.json, model.safetensors and report.html.
+        folder: Gets config.yaml, rounds.jsonl, checkpoints/, summary.json, model.safetensors and report.html;
+            personal.safetensors too where clients have masks of their own over that model.
         sinks: Who else is told, while it goes on.
         resume: Goes on after the last checkpoint in `folder`, if there is one: the result is that of an unbroken run.
 
@@ -80,7 +79,7 @@ def run(prepared: Prepared, folder: Path, sinks: Sequence[Sink] = (), resume: bo
     torch.set_num_threads(1)  # As in the clients: sums in another order would be other bits.
     config, network = prepared.config, prepared.network
     settings = config.model_dump(mode="json")
-    start = starting(prepared)
+    start, shared = starting(prepared), protocol(prepared)
     checkpoints = folder / "checkpoints"
     with ExitStack() as stack:
         stack.enter_context(_claimed(folder))
@@ -91,7 +90,7 @@ def run(prepared: Prepared, folder: Path, sinks: Sequence[Sink] = (), resume: bo
         everyone = [JsonLines(folder / "rounds.jsonl", records), *sinks]
         for sink in everyone:
             stack.callback(sink.close)
-        world = _world(prepared)
+        world = prepared.world
         with watch.on("start"):
             # First, so that its processes get ready while the sinks do.
             fleet = stack.enter_context(_fleet(config, world))
@@ -102,9 +101,12 @@ def run(prepared: Prepared, folder: Path, sinks: Sequence[Sink] = (), resume: bo
             for sink in everyone:
                 sink.trouble(trouble)
 
-        people = _population(prepared)
+        people = prepared.population
         ledger = Ledger(fleet, world.layout, network, len(world.labels), config.quorum, tell, people, watch)
         with watch.on("select"):
+            if not found:
+                _pretrain(prepared, ledger)
+            pretrained = found.pretrained_sha256 if found else fingerprint(network.weights, None)
             first = found.state if found else _begin(prepared, ledger)
         watch.seconds["select"] += watch.seconds.pop("wait", 0.0)  # so far all of it was for the selection
         put = fleet.spent.get("put", 0.0)
@@ -123,6 +125,8 @@ def run(prepared: Prepared, folder: Path, sinks: Sequence[Sink] = (), resume: bo
             config.evaluate_every,
             config.seed,
             config.aggregation,
+            prepared.reference,
+            start.class_counts,
         )
         final, last = first, None
         test, validation = _examiners(prepared)
@@ -134,16 +138,21 @@ def run(prepared: Prepared, folder: Path, sinks: Sequence[Sink] = (), resume: bo
                 for sink in everyone:
                     sink.round(record)
                 so_far = spent + time.perf_counter() - began
-                save_checkpoint(checkpoints, Checkpoint(state, ledger.held, selection, so_far, first_round))
-        last = last or test.examine(final.weights, final.mask)  # where only the files were missing
+                where = Checkpoint(state, ledger.held, selection, so_far, first_round, pretrained)
+                save_checkpoint(checkpoints, where)
+        models = Models.of(config.method, network, final, prepared.reference)
+        last = last or models.examine(test, start.class_counts)  # where only the files were missing
         assert last is not None
         seconds = {"seconds": spent + time.perf_counter() - began, "seconds_to_first_round": first_round}
         with watch.on("log"):
             save_model(folder / "model.safetensors", final.weights, final.mask, _about(prepared))
+            if models.own:
+                save_masks(folder / "personal.safetensors", {client: own.mask for client, own in models.own.items()})
         put = fleet.spent.get("put", 0.0) - put
         driver = watch.seconds | {"put": put, "wait": watch.seconds.get("wait", 0.0) - put}
         times = {"driver": driver, "clients": {k: x for k, x in fleet.spent.items() if k != "put"}}
         summary = summarise(prepared, final, records, selection, last) | seconds | {"time": times}
+        summary |= {"protocol": shared | {"pretrained_weights_sha256": pretrained}}
         (folder / "summary.json").write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
         write_report(folder / "report.html", settings, start, tables, records, summary, last.confusion.tolist())
         for sink in everyone:
@@ -172,39 +181,15 @@ def _fleet(config: RunConfig, world: World) -> Iterator[Fleet]:
         yield fleet
 
 
-def _world(prepared: Prepared) -> World:
-    config, examples, network = prepared.config, prepared.examples, prepared.network
-    channels, *_ = examples.shape
-    shapes = {name: tensor.shape for name, tensor in network.weights.items()}
-    return World(
-        seed=config.seed,
-        model=config.model,
-        channels=channels,
-        classes=len(examples.classes),
-        layout=Layout(shapes, frozenset(network.prunable)),
-        data=config.data,
-        engine=config.engine,
-        # A plain array, not a memory map: Ray then shares it without a copy a process.
-        images=np.asarray(examples.images),
-        labels=examples.labels,
-        shares={SERVER: prepared.shares.public, **dict(enumerate(prepared.shares.clients))},
-    )
-
-
-def _population(prepared: Prepared) -> Population | None:
-    config = prepared.config
-    if config.devices is None:
-        return None
-    kinds = config.devices.assign(config.clients, seeds.stream(config.seed, "devices"))
-    examples = {client: len(share) for client, share in enumerate(prepared.shares.clients)}
-    return Population(config.devices, kinds, examples, config.seed)
-
-
-def _begin(prepared: Prepared, ledger: Ledger) -> ServerState:
+def _pretrain(prepared: Prepared, ledger: Ledger) -> None:
     config, network = prepared.config, prepared.network
     if config.pretraining.epochs:
         training = Training.model_validate(config.pretraining.model_dump())
         load_(network.module, pretrain(network.weights, ledger, training))
+
+
+def _begin(prepared: Prepared, ledger: Ledger) -> ServerState:
+    config, network = prepared.config, prepared.network
     return config.method.begin(network, ledger, seeds.stream(config.seed, "method"))
 
 
@@ -221,7 +206,7 @@ def _examiners(prepared: Prepared) -> tuple[Examiner, Examiner]:
 def _about(prepared: Prepared) -> dict[str, object]:
     config, examples = prepared.config, prepared.examples
     return {
-        "model": config.model.model_dump(mode="json"),
+        "model": prepared.model.model_dump(mode="json"),
         "input_shape": examples.shape,
         "classes": examples.classes,
         "mean": config.data.mean,

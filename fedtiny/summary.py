@@ -10,12 +10,12 @@ import numpy as np
 from fedtiny.methods.base import ServerState
 from fedtiny.prepare import Prepared
 from fedtiny.server.evaluate import Evaluation
+from fedtiny.server.fingerprint import fingerprint, fingerprint_of
 from fedtiny.server.ledger import Traffic
-from fedtiny.server.loop import density_all
 from fedtiny.sparse.engine.choose import Choice
 from fedtiny.track.record import RoundRecord, Start
 
-__all__ = ["starting", "summarise"]
+__all__ = ["protocol", "starting", "summarise"]
 
 
 def starting(prepared: Prepared) -> Start:
@@ -35,6 +35,18 @@ def starting(prepared: Prepared) -> Start:
     )
 
 
+def protocol(prepared: Prepared) -> dict[str, object]:
+    """What runs must have in common to be compared, as fingerprints; of a network that was not trained yet."""
+    examples, shares = prepared.examples, prepared.shares
+    data = (examples.images, examples.labels, examples.test_images, examples.test_labels)
+    return {
+        "data_sha256": fingerprint_of(data),
+        "partition_sha256": fingerprint_of((shares.public, shares.validation, *shares.clients)),
+        "model": prepared.model.model_dump(mode="json"),
+        "initial_weights_sha256": fingerprint(prepared.network.weights, None),
+    }
+
+
 def summarise(
     prepared: Prepared,
     state: ServerState,
@@ -51,9 +63,9 @@ def summarise(
         selection: What crossed the network before the first round.
         last: The last evaluation on the test set.
     """
-    config, network = prepared.config, prepared.network
+    config, network, reference = prepared.config, prepared.network, prepared.reference
     cohort = min(config.cohort or config.clients, config.clients)
-    dense_model = 4 * sum(tensor.numel() for tensor in state.weights.values())
+    dense_model = 4 * sum(tensor.numel() for tensor in reference.weights.values())
     evaluated = [record for record in records if record.test_accuracy is not None]
     return {
         "name": config.name,
@@ -61,11 +73,14 @@ def summarise(
         "seed": config.seed,
         "rounds": len(records),
         "clients": config.clients,
+        "model": prepared.model.model_dump(mode="json"),
         "parameters": network.parameters,
+        "reference_parameters": reference.parameters,
         "prunable": sum(layer.size for layer in network.layers if layer.prunable),
         "density_target": config.method.target,
-        "density": state.mask.density if state.mask else 1.0,
-        "density_all": density_all(network, state.mask),
+        "density": records[-1].density,
+        "density_all": records[-1].density_all,
+        "personal": records[-1].personal,
         "test_accuracy": last.accuracy,
         "test_loss": last.loss,
         "validation_accuracy": evaluated[-1].validation_accuracy,

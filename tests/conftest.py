@@ -12,6 +12,8 @@ from fedtiny.config.load import load
 from fedtiny.config.schema import RunConfig
 from fedtiny.data.datasets import Synthetic
 from fedtiny.fleets.inline import InlineFleet
+from fedtiny.forecast.bill import Bill
+from fedtiny.forecast.rehearsal import rehearse
 from fedtiny.models.zoo import ResNet8
 from fedtiny.payload.messages import SERVER
 from fedtiny.payload.packing import Layout
@@ -65,6 +67,12 @@ def world(network: Network, layout: Layout, engine: Engine) -> World:
     cuts = np.split(np.random.default_rng(0).permutation(200), [40, 64, 97, 113])
     shares = {0: cuts[0], 1: cuts[1], 2: cuts[2], SERVER: cuts[3]}
     return World(0, ResNet8(width=4), 1, 4, layout, data, engine, examples.images, examples.labels, shares)
+
+
+def foreseen(*overrides: str, presets: tuple[Path, ...] = (SMOKE,)) -> dict[str, object]:
+    """What a run will cost, for machines."""
+    prepared = prepare(load(presets, overrides))
+    return Bill.of(prepared, rehearse(prepared), 0.01).told()
 
 
 def federation(world: World, network: Network, clients: int = 3) -> Ledger:

@@ -7,16 +7,19 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import get_args
 
 import pytest
 import torch
 import yaml
 
 from fedtiny.__main__ import main
+from fedtiny.methods import AnyMethod
 from fedtiny.server.model_file import load_model
 from tests.conftest import SMOKE
 
 ROOT = SMOKE.parent.parent
+NAMES = [kind.model_fields["name"].default for kind in get_args(get_args(AnyMethod)[0])]
 
 
 def lines(text: str) -> list[str]:
@@ -63,7 +66,7 @@ def test_a_run_writes_all_its_files_and_says_where(tmp_path: Path, capsys: pytes
     assert mask is not None
     assert mask.density == summary["density"] <= summary["density_target"]
     assert all(not weights[name][~keep].any() for name, keep in mask.keep.items())
-    assert about["model"] == {"name": "resnet8", "width": 4}
+    assert about["model"] == {"name": "resnet8", "width": 4, "normalisation": "batch"}
     assert sum(x.numel() for x in weights.values()) > summary["parameters"]
 
 
@@ -161,7 +164,7 @@ def test_show_prints_a_configuration_that_runs(capsys: pytest.CaptureFixture[str
 
 def test_methods_names_each_with_its_paper(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["methods"]) == 0
-    assert [line.split()[0] for line in lines(capsys.readouterr().out)] == ["dense", "fedtiny", "static"]
+    assert [line.split()[0] for line in lines(capsys.readouterr().out)] == NAMES
 
 
 def test_a_client_that_fails_ends_the_run_with_exit_code_1(

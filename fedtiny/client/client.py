@@ -11,20 +11,25 @@ from lightning import pytorch as pl
 from numpy.typing import NDArray
 
 from fedtiny import seeds
+from fedtiny.client.adjusting import CollectGrowth
+from fedtiny.client.extrude import Extrude
 from fedtiny.client.keep_mask import KeepMask
 from fedtiny.client.module import Classifier
-from fedtiny.client.probes import callback_for
+from fedtiny.client.probes import Answering, callback_for
+from fedtiny.client.prune_activations import PruneActivations
 from fedtiny.client.trainer import DeviceTrainer
 from fedtiny.client.world import World
 from fedtiny.data.loaders import Batches
 from fedtiny.payload.messages import Order, Reply, Upload
 from fedtiny.payload.packing import Packing
+from fedtiny.payload.probes import Look
 from fedtiny.payload.training import Training
 from fedtiny.payload.upload import encode_upload
 from fedtiny.sparse.engine.choose import Engine
 from fedtiny.sparse.engine.kernels import EngineUnavailable, kernels
 from fedtiny.sparse.engine.resident import Resident
 from fedtiny.sparse.mask import Mask
+from fedtiny.sparse.network import Weights
 
 __all__ = ["Client"]
 
@@ -51,42 +56,48 @@ class Client:
 
     def carry_out(self, order: Order, client: int) -> Upload:
         """Does what the order says as client `client`."""
+        order = order.of(client)
         world, path = self._world, ("client", client, "round", order.round)
         began = time.perf_counter()
-        indices = world.shares[client]
-        self._module.net = self._resident.under(order.mask)
-        self._resident.load_(order.weights)
+        indices, aside = self._held_out(order, client)
+        self._put(order.mask, order.weights)
+        mask = order.mask
         # Anything that draws from torch's global generator (augmentation, dropout) draws the client's own numbers.
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(seeds.number(world.seed, *path))
             probes = [callback_for(probe, order.mask) for probe in order.probes]
-            callbacks: list[pl.Callback] = [*probes]
             loaded = time.perf_counter()
-            if order.training is None:
-                self._measure(callbacks, self._development(client, order.development))
-            else:
-                self._train(callbacks, order, Batches(
+            trained = order.training is not None
+            before = [x for x, probe in zip(probes, order.probes, strict=True) if probe.measures or not trained]
+            if before:
+                seen = aside if order.holdout else self._development(client, order.development)
+                self._measure([*before], seen, Look() if trained else order.look, client)
+            if order.training is not None:
+                if before:
+                    self._resident.load_(order.weights)  # batch norm, measured, keeps what it saw
+                mask = self._train([x for x in probes if x not in before], order, Batches(
                     world.images, world.labels, indices, order.training.batch, world.data,
                     seeds.stream(world.seed, *path),
                 ))  # fmt: skip
         self._spent = {"load": loaded - began, "train": time.perf_counter() - loaded}
-        if order.mask is not self._packed:
-            self._packed, self._packing = order.mask, Packing.of(world.layout, order.mask)
-        trained = order.training is not None
+        if mask is not self._packed:
+            self._packed, self._packing = mask, Packing.of(world.layout, mask)
+        loss = float(self._module.epoch_loss.compute()) if trained else float("nan")
         return Upload(
             client=client,
             examples=len(indices),
-            loss=float(self._module.epoch_loss.compute()) if trained else float("nan"),
-            values=self._packing.pack(self._resident.weights) if trained else None,
+            loss=loss,
+            values=self._packing.pack(self._resident.weights) if trained and order.sends(loss) else None,
             packing=self._packing,
             answers=tuple(probe.answer() for probe in probes),
+            mask=None if order.adjust is None else mask,
         )
 
     def send(self, order: Order, client: int) -> Reply:
         """Carries out the order and encodes the upload. If that raises, the reply says what; then make a new place."""
         began = time.perf_counter()
         try:
-            buffer = encode_upload(self.carry_out(order, client))
+            buffer = encode_upload(self.carry_out(order, client), order)
         except Exception as error:
             reason = " ".join(str(error).split())
             return Reply(client, None, {}, f"raised {type(error).__name__}: {reason}", traceback.format_exc())
@@ -101,17 +112,58 @@ class Client:
         rng = seeds.stream(self._world.seed, "client", client, "development")
         return np.sort(rng.choice(indices, count, replace=False))
 
-    def _train(self, callbacks: list[pl.Callback], order: Order, batches: Batches) -> None:
+    def _held_out(self, order: Order, client: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """A client's examples to train on, and those held out; the same in every round."""
+        indices = self._world.shares[client]
+        count = order.held_out(len(indices))
+        if not count:
+            return indices, indices[:0]
+        shuffled = seeds.stream(self._world.seed, "client", client, "holdout").permutation(indices)
+        return np.sort(shuffled[count:]), np.sort(shuffled[:count])
+
+    def _put(self, mask: Mask | None, weights: Weights) -> None:
+        self._module.net = self._resident.under(mask)
+        self._resident.load_(weights)
+
+    def _train(self, probes: list[Answering], order: Order, batches: Batches) -> Mask | None:
+        """Trains as the order says; gives the mask that holds in the end."""
         assert order.training is not None
-        self._module.training_settings = order.training
+        if order.adjust is None:
+            self._fit(order, [*probes], order.training, order.mask, batches)
+            return order.mask
+        assert not probes
+        growth = CollectGrowth(order)
+        before, after = order.adjust.split(order.training)
+        self._fit(order, [growth], before, order.mask, batches)
+        weights = {name: tensor.clone() for name, tensor in self._resident.weights.items()}
+        mask = growth.moved(weights)
+        mask.apply_(weights)
+        self._put(mask, weights)
+        if after is not None:
+            self._fit(order, [], after, mask, batches)  # its batches go on where those before have ended
+        return mask
+
+    def _fit(
+        self, order: Order, callbacks: list[pl.Callback], training: Training, mask: Mask | None, batches: Batches
+    ) -> None:
+        self._module.training_settings = training
         self._module.trainable = self._module.net.parameters()  # all of them, unless KeepMask knows better
-        if order.mask is not None:
-            callbacks = [*callbacks, KeepMask(order.mask)]
+        if training.activation_density < 1:
+            callbacks = [*callbacks, PruneActivations(training.activation_density)]
+        if mask is not None:
+            callbacks = [*callbacks, KeepMask(mask)]
+            if training.extrusion is not None:
+                callbacks = [*callbacks, Extrude(training.extrusion, order.weights, mask)]
         self._trainer.train(self._module, batches, callbacks)
 
-    def _measure(self, callbacks: list[pl.Callback], indices: NDArray[np.int64]) -> None:
+    def _measure(self, callbacks: list[pl.Callback], indices: NDArray[np.int64], look: Look, client: int) -> None:
+        if not len(indices):
+            return
         world = self._world
-        batches = Batches(world.images, world.labels, indices, Training().batch, world.data)
+        if look.batches is not None:
+            drawn = seeds.stream(world.seed, "client", client, "look").permutation(indices)
+            indices = drawn[: look.batches * look.batch]
+        batches = Batches(world.images, world.labels, indices, look.batch, world.data)
         self._trainer.measure(self._module, batches, callbacks)
 
 

@@ -73,7 +73,9 @@ class Classifier(pl.LightningModule):
 
     def on_train_epoch_end(self) -> None:
         """Takes the losses of the epoch's batches."""
-        self.epoch_loss.update(torch.stack(self._losses), torch.tensor(self._examples))
+        examples = torch.tensor(self._examples)
+        # Not handed over as weights: torchmetrics forgets them where it is told not to look for NaN.
+        self.epoch_loss.update((torch.stack(self._losses) * examples).sum() / examples.sum())
 
     def validation_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Summed cross-entropy of the batch: probes that need it read it from the hook's `outputs`."""

@@ -34,6 +34,7 @@ class DeviceTrainer(pl.Trainer):
             use_distributed_sampler=False,
             num_sanity_val_steps=0,
             limit_val_batches=1.0,
+            inference_mode=False,  # some questions take gradients where nothing is trained
         )
         self._fitted: Classifier | None = None
 

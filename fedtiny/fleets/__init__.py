@@ -28,6 +28,10 @@ class Inline(Value):
     retries: Retries = 1
     """Tries of a client that raises, beyond the first, with the same random stream."""
 
+    def places(self, cohort: int) -> int:
+        """Clients that compute at once: one."""
+        return 1
+
     def booting(self) -> AbstractContextManager[None]:
         """There is nothing to get ready."""
         return nullcontext()
@@ -79,6 +83,14 @@ class RayActors(Value):
                 yield fleet
             finally:
                 fleet.close()
+
+    def places(self, cohort: int) -> int:
+        """Clients that compute at once, as far as this machine tells without starting Ray: of a cluster, only it."""
+        from fedtiny.fleets.limits import actors_that_fit, usable_cpus
+
+        if self.actors != "auto":
+            return min(cohort, self.actors)
+        return max(1, min(cohort, int(usable_cpus() / self.cpus + 1e-6), actors_that_fit()))
 
     @property
     def _promised(self) -> float | None:

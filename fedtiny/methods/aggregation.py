@@ -95,6 +95,10 @@ class Mean(Value):
         """Clients that must answer for it to mean anything."""
         return 1
 
+    def held_bytes(self, size: int, clients: int) -> int:
+        """Bytes held for a round: an exact sum's four vectors of float64, and the upload of `size` numbers at hand."""
+        return 36 * size
+
 
 class Median(Value):
     """The median of each weight, all clients alike: holds against fewer liars than half (Yin et al., ICML 2018)."""
@@ -108,6 +112,10 @@ class Median(Value):
     def least(self) -> int:
         """Clients that must answer for it to mean anything."""
         return 3
+
+    def held_bytes(self, size: int, clients: int) -> int:
+        """Bytes held for a round at most: all uploads of `size` numbers, again as a matrix, and that sorted."""
+        return 20 * size * clients
 
 
 class TrimmedMean(Value):
@@ -124,6 +132,10 @@ class TrimmedMean(Value):
     def least(self) -> int:
         """Clients that must answer for it to cut off anybody."""
         return next(n for n in range(3, 1000) if int(self.trim * n + 1e-9) >= 1)
+
+    def held_bytes(self, size: int, clients: int) -> int:
+        """Bytes held for a round at most: all uploads of `size` numbers, again as a matrix, and that sorted."""
+        return 20 * size * clients
 
 
 class Krum(Value):
@@ -145,6 +157,10 @@ class Krum(Value):
     def least(self) -> int:
         """Clients that must answer for its promise to hold."""
         return max(2 * self.liars + 3, self.chosen)
+
+    def held_bytes(self, size: int, clients: int) -> int:
+        """Bytes held for a round at most: all uploads of `size` numbers, again as a matrix, and that in float64."""
+        return 20 * size * clients
 
 
 AnyAggregation = Annotated[Mean | Median | TrimmedMean | Krum, Field(discriminator="name")]

@@ -11,7 +11,11 @@ Summation", 2013).
 import torch
 from torch import Tensor
 
-__all__ = ["ExactSum", "WeightedMean"]
+from fedtiny.payload.messages import Upload
+from fedtiny.payload.packing import Layout, Packing
+from fedtiny.sparse.network import Weights
+
+__all__ = ["ExactSum", "OwnersMean", "WeightedMean"]
 
 _COARSE = 1.5 * 2.0 ** (52 - 6)
 _FINE = 1.5 * 2.0 ** (52 - 44)
@@ -70,3 +74,43 @@ class WeightedMean:
         """(size,) float32."""
         assert self._sum is not None
         return (self._sum.total / self._weight).float()
+
+
+class OwnersMean:
+    """theta_j = sum_k n_k m_kj theta_kj / sum_k n_k m_kj: the mean over the clients that keep weight j, in any order.
+
+    What no client keeps is 0. FedDST (Bibikar et al., AAAI 2022) aggregates so, and so does LotteryFL.
+    """
+
+    def __init__(self, layout: Layout) -> None:
+        """Starts from nothing.
+
+        Args:
+            layout: Names and shapes of the network.
+        """
+        self._whole = Packing.of(layout, None)
+        self._sum = ExactSum(self._whole.size)
+        self._weight = torch.zeros(self._whole.size, dtype=torch.int64)
+
+    def add(self, upload: Upload) -> None:
+        """Takes one upload with weights, packed under a mask of its own."""
+        assert upload.weights is not None
+        ones = upload.packing.unpack(torch.ones(upload.packing.size))
+        self._sum.add(self._whole.pack(upload.weights), upload.examples)
+        self._weight += self._whole.pack(ones).to(torch.int64) * upload.examples
+
+    @property
+    def votes(self) -> Weights:
+        """Name -> float32 of its shape: the examples of the clients that keep each weight, together; whole numbers."""
+        return self._whole.unpack(self._weight)
+
+    def result(self, otherwise: Weights | None = None) -> Weights:
+        """The means by name, float32.
+
+        Args:
+            otherwise: What stands where no client keeps the weight; None is 0.
+        """
+        mean = (self._sum.total / self._weight.clamp(min=1)).float()
+        if otherwise is not None:
+            mean = torch.where(self._weight > 0, mean, self._whole.pack(otherwise))
+        return self._whole.unpack(mean)

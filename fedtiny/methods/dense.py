@@ -25,3 +25,6 @@ class Dense(Method):
 
     def begin(self, network: Network, fleet: Federation, rng: np.random.Generator) -> ServerState:
         return ServerState(0, network.weights, None)
+
+    def rests(self, round: int) -> bool:
+        return True

@@ -16,7 +16,7 @@ zero, and batches are arranged so that the step whose gradients are sent is a fu
 """
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import Annotated, Literal
 
@@ -32,12 +32,14 @@ from fedtiny.methods.progressive import (
     adjust,
     average_gradients,
     exchange_counts,
+    keeping_gradients,
     turn,
 )
-from fedtiny.methods.selection import Aggregation, adapt, best
+from fedtiny.methods.remarks import schedule_remarks
+from fedtiny.methods.selection import Aggregation, adapt, best, vanilla
 from fedtiny.payload.fleet import Federation
 from fedtiny.payload.messages import Order, Upload
-from fedtiny.payload.probe import Gradients, TopGradients
+from fedtiny.payload.probes import Gradients, TopGradients
 from fedtiny.payload.training import Training
 from fedtiny.sparse.allocate import Noisy
 from fedtiny.sparse.mask import Mask
@@ -59,6 +61,8 @@ class FedTiny(Method):
     """Candidate masks to choose from; none is the paper's ceil(0.1 / density); 1 is no choice."""
     noise: Annotated[float, Field(ge=0, le=1)] = 0.5
     """Spread of the candidates' layer densities: density * (1 - noise) to density * (1 + noise); 0 is uniform."""
+    adapt: bool = True
+    """Measure candidates' batch-norm statistics anew before their losses; false is the paper's vanilla selection."""
     bn_aggregation: Aggregation = "mean"
     """How clients' batch-norm variances are aggregated: mean (as published), or pooled with the spread of means."""
     development: Annotated[float, Field(gt=0, le=1)] = 0.1
@@ -90,10 +94,13 @@ class FedTiny(Method):
         losses: list[float] = []
         winner: Weights = {}
         for mask in masks:
-            adapted, loss = adapt(pretrained, mask, fleet, self.bn_aggregation, self.development)
+            if self.adapt:
+                measured, loss = adapt(pretrained, mask, fleet, self.bn_aggregation, self.development)
+            else:
+                measured, loss = vanilla(pretrained, mask, fleet, self.development)
             losses.append(loss)
             if best(losses) == len(losses) - 1:
-                winner = adapted  # Only the best so far is held.
+                winner = measured  # Only the best so far is held.
         memory = {
             "candidate_losses": torch.tensor(losses, dtype=torch.float64),
             "candidate_densities": torch.tensor(
@@ -111,25 +118,17 @@ class FedTiny(Method):
     def check(self, network: Network, rng: np.random.Generator) -> None:
         Noisy(noise=self.noise).counts(network.prunable, self.density, rng)
 
+    def rests(self, round: int) -> bool:
+        return self.fraction == 0 or adjustment(round, self.adjust_every, self.stop_round) is None
+
     def remarks(self, rounds: int) -> tuple[str, ...]:
-        if self.fraction == 0:
+        moves = schedule_remarks(rounds, self.adjust_every, self.stop_round) if self.fraction else ()
+        return (*self._unused(), *moves)
+
+    def _unused(self) -> tuple[str, ...]:
+        if self.adapt or self.bn_aggregation == "mean":
             return ()
-        moving = [
-            r
-            for r in range(min(rounds, self.stop_round))
-            if adjustment(r, self.adjust_every, self.stop_round) is not None
-        ]
-        if not moving:
-            return (
-                f"the mask never moves: no round before method.stop_round ({self.stop_round}) and rounds ({rounds}) is "
-                f"a multiple of method.adjust_every ({self.adjust_every})",
-            )
-        if moving[-1] == rounds - 1:
-            return (
-                f"the last of {rounds} rounds still moves the mask, and what it grows is never trained; a "
-                f"method.stop_round below {rounds} avoids it",
-            )
-        return ()
+        return (f"method.bn_aggregation ({self.bn_aggregation}) does nothing where method.adapt is false",)
 
     def order(self, network: Network, state: ServerState, training: Training) -> Order:
         counts = self._exchange(network, state)
@@ -139,7 +138,7 @@ class FedTiny(Method):
     def absorb(self, network: Network, state: ServerState, uploads: Iterable[Upload], fold: Fold) -> ServerState:
         counts = self._exchange(network, state)
         answers: dict[int, tuple[int, Gradients]] = {}
-        weights = folded(_keeping_gradients(uploads, answers), fold)
+        weights = folded(keeping_gradients(uploads, answers), fold)
         averaged = replace(state, round=state.round + 1, weights=weights)
         if not counts:
             return averaged
@@ -164,17 +163,10 @@ class FedTiny(Method):
         densities = state.memory["candidate_densities"].tolist()
         rows = tuple((c, loss, *densities[c]) for c, loss in enumerate(losses))
         columns = ("candidate", "loss", "density", *network.prunable)
+        how = "were measured anew on the clients' data" if self.adapt else "stayed those of the unpruned network"
         text = (
             "Each candidate is the same network, pruned to the same overall density with other layer densities. Its "
-            "batch-norm statistics were measured anew on the clients' data; then every client told its loss. The "
-            "candidate of least federated loss, marked, started the training."
+            f"batch-norm statistics {how}; then every client told its loss. The candidate of least federated loss, "
+            "marked, started the training."
         )
         return (Table("Candidates", columns, rows, best(losses), text),)
-
-
-def _keeping_gradients(uploads: Iterable[Upload], answers: dict[int, tuple[int, Gradients]]) -> Iterator[Upload]:
-    for upload in uploads:
-        for answer in upload.answers:
-            if isinstance(answer, Gradients):
-                answers[upload.client] = (upload.examples, answer)
-        yield upload

@@ -4,19 +4,20 @@ Now and then, in one block of layers, the kept weights of smallest magnitude giv
 whose averaged gradient is largest. Only the top gradients of that block are ever held by a client or sent.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Literal
 
 import torch
 from torch import Tensor
 
-from fedtiny.payload.probe import Gradients
+from fedtiny.payload.messages import Upload
+from fedtiny.payload.probes import Gradients
 from fedtiny.sparse.mask import Mask
 from fedtiny.sparse.network import Network, Weights
 from fedtiny.sparse.schedule import cosine_count
 from fedtiny.sparse.select import drop_then_grow
 
-__all__ = ["Direction", "Scope", "adjust", "average_gradients", "exchange_counts", "turn"]
+__all__ = ["Direction", "Scope", "adjust", "average_gradients", "exchange_counts", "keeping_gradients", "turn"]
 
 Scope = Literal["layer", "block", "network"]
 Direction = Literal["backward", "forward"]
@@ -51,6 +52,15 @@ def exchange_counts(mask: Mask, layers: Sequence[str], round: int, stop: int, fr
         kept = int(keep.sum())
         counts[name] = min(cosine_count(kept, round, stop, fraction), keep.numel() - kept, kept - 1)
     return counts
+
+
+def keeping_gradients(uploads: Iterable[Upload], answers: dict[int, tuple[int, Gradients]]) -> Iterator[Upload]:
+    """Passes uploads on, and puts (examples, top gradients) of each client into `answers`."""
+    for upload in uploads:
+        for answer in upload.answers:
+            if isinstance(answer, Gradients):
+                answers[upload.client] = (upload.examples, answer)
+        yield upload
 
 
 def average_gradients(

@@ -13,11 +13,11 @@ import torch
 from fedtiny.methods.average import WeightedMean
 from fedtiny.payload.fleet import Federation
 from fedtiny.payload.messages import Order, Upload
-from fedtiny.payload.probe import BatchNormStatistics, LocalLoss, Loss, Moments, Statistics
+from fedtiny.payload.probes import BatchNormStatistics, LocalLoss, Loss, Moments, Statistics
 from fedtiny.sparse.mask import Mask
 from fedtiny.sparse.network import Weights
 
-__all__ = ["Aggregation", "adapt", "aggregate_mean", "aggregate_pooled", "best", "candidate_loss"]
+__all__ = ["Aggregation", "adapt", "aggregate_mean", "aggregate_pooled", "best", "candidate_loss", "vanilla"]
 
 Aggregation = Literal["mean", "pooled"]
 
@@ -99,11 +99,35 @@ def adapt(
     Returns:
         The candidate's weights with their statistics, and its loss.
     """
-    clients = range(fleet.size)
+    weights = _pruned(pretrained, mask)
+    ask = Order(-1, weights, mask, None, (BatchNormStatistics(),), development)
+    adapted = with_statistics(weights, fleet.ask(ask, range(fleet.size)), aggregation)
+    return adapted, _federated_loss(adapted, mask, fleet, development)
+
+
+def vanilla(pretrained: Weights, mask: Mask, fleet: Federation, development: float) -> tuple[Weights, float]:
+    """Measures one candidate without adapting it: its batch-norm statistics are the unpruned network's.
+
+    Args:
+        pretrained: The weights that all candidates share; not changed.
+        mask: The candidate.
+        fleet: All clients, each of which takes part.
+        development: Share of a client's training examples to measure on.
+
+    Returns:
+        The candidate's weights, and its loss.
+    """
+    weights = _pruned(pretrained, mask)
+    return weights, _federated_loss(weights, mask, fleet, development)
+
+
+def _pruned(pretrained: Weights, mask: Mask) -> Weights:
     weights = {name: tensor.clone() for name, tensor in pretrained.items()}
     mask.apply_(weights)
-    ask = Order(-1, weights, mask, None, (BatchNormStatistics(),), development)
-    adapted = with_statistics(weights, fleet.ask(ask, clients), aggregation)
-    ask = Order(-1, adapted, mask, None, (LocalLoss(),), development)
-    losses = [answer for upload in fleet.ask(ask, clients) for answer in upload.answers]
-    return adapted, candidate_loss([loss for loss in losses if isinstance(loss, Loss)])
+    return weights
+
+
+def _federated_loss(weights: Weights, mask: Mask, fleet: Federation, development: float) -> float:
+    ask = Order(-1, weights, mask, None, (LocalLoss(),), development)
+    losses = [answer for upload in fleet.ask(ask, range(fleet.size)) for answer in upload.answers]
+    return candidate_loss([loss for loss in losses if isinstance(loss, Loss)])

@@ -2,6 +2,8 @@
 
 from torch import Tensor, nn
 
+from fedtiny.models.normalised import RELU_GAIN, Normalisation, convolution
+
 __all__ = ["MobileNet"]
 
 _STAGES = (
@@ -16,27 +18,23 @@ _STAGES = (
 )
 
 
-def _convolution(channels_in: int, channels: int, kernel: int = 1, stride: int = 1, groups: int = 1) -> list[nn.Module]:
-    return [
-        nn.Conv2d(channels_in, channels, kernel, stride, kernel // 2, groups=groups, bias=False),
-        nn.BatchNorm2d(channels),
-        nn.ReLU6(),
-    ]
-
-
 class _InvertedResidual(nn.Module):
     """Widens, filters each channel by itself, narrows; beside a shortcut where the shape stays."""
 
-    def __init__(self, channels_in: int, channels: int, expansion: int, stride: int) -> None:
+    def __init__(
+        self, channels_in: int, channels: int, expansion: int, stride: int, normalisation: Normalisation
+    ) -> None:
         super().__init__()
         inner = channels_in * expansion
-        *narrow, _ = _convolution(inner, channels)  # linear: no ReLU6 behind it
+        self.same = stride == 1 and channels_in == channels
+        # Linear: no ReLU6 behind it.
+        narrow = convolution(inner, channels, 1, normalisation, gain=1.0 if self.same else RELU_GAIN)
         self.body = nn.Sequential(
-            *(_convolution(channels_in, inner) if expansion > 1 else []),
-            *_convolution(inner, inner, 3, stride, groups=inner),
+            *([*convolution(channels_in, inner, 1, normalisation, gain=1.0), nn.ReLU6()] if expansion > 1 else []),
+            *convolution(inner, inner, 3, normalisation, stride=stride, groups=inner),
+            nn.ReLU6(),
             *narrow,
         )
-        self.same = stride == 1 and channels_in == channels
 
     def forward(self, x: Tensor) -> Tensor:
         y: Tensor = self.body(x)
@@ -46,27 +44,28 @@ class _InvertedResidual(nn.Module):
 class MobileNet(nn.Module):
     """MobileNetV2 in its form for 32x32 pixels: 2,236,682 parameters at width 32 with 10 classes."""
 
-    def __init__(self, channels: int, classes: int, width: int) -> None:
+    def __init__(self, channels: int, classes: int, width: int, normalisation: Normalisation = "batch") -> None:
         """Builds the network.
 
         Args:
             channels: Channels of the input.
             classes: Outputs.
             width: Channels of the first convolution; all others grow with it.
+            normalisation: What is normalised: outputs of convolutions over the batch, or their weights.
         """
         super().__init__()
-        self.stem = nn.Sequential(*_convolution(channels, width, 3))
+        self.stem = nn.Sequential(*convolution(channels, width, 3, normalisation, gain=1.0), nn.ReLU6())
         stages, channels_in = [], width
         for expansion, base, blocks, stride in _STAGES:
             out = max(1, round(base * width / 32))
             stage = []
             for i in range(blocks):
-                stage.append(_InvertedResidual(channels_in, out, expansion, stride if i == 0 else 1))
+                stage.append(_InvertedResidual(channels_in, out, expansion, stride if i == 0 else 1, normalisation))
                 channels_in = out
             stages.append(nn.Sequential(*stage))
         self.stages = nn.Sequential(*stages)
         last = max(1, round(1280 * width / 32))
-        self.tail = nn.Sequential(*_convolution(channels_in, last))
+        self.tail = nn.Sequential(*convolution(channels_in, last, 1, normalisation, gain=1.0), nn.ReLU6())
         self.pool = nn.AdaptiveAvgPool2d(1)
         self.head = nn.Linear(last, classes)
 

@@ -4,25 +4,25 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
+from fedtiny.models.normalised import Normalisation, convolution
+
 __all__ = ["ResNet"]
 
 
 class _Residual(nn.Module):
     """Two 3x3 convolutions beside a shortcut, which is projected where the shape changes."""
 
-    def __init__(self, channels_in: int, channels: int, stride: int) -> None:
+    def __init__(self, channels_in: int, channels: int, stride: int, normalisation: Normalisation) -> None:
         super().__init__()
-        self.conv1 = nn.Conv2d(channels_in, channels, 3, stride, padding=1, bias=False)
-        self.bn1 = nn.BatchNorm2d(channels)
+        self.conv1, self.bn1 = convolution(channels_in, channels, 3, normalisation, stride=stride)
         self.relu1 = nn.ReLU()
-        self.conv2 = nn.Conv2d(channels, channels, 3, padding=1, bias=False)
-        self.bn2 = nn.BatchNorm2d(channels)
+        self.conv2, self.bn2 = convolution(channels, channels, 3, normalisation, gain=1.0)
         self.relu2 = nn.ReLU()
         same = stride == 1 and channels_in == channels
         self.shortcut: nn.Module = (
             nn.Identity()
             if same
-            else nn.Sequential(nn.Conv2d(channels_in, channels, 1, stride, bias=False), nn.BatchNorm2d(channels))
+            else nn.Sequential(*convolution(channels_in, channels, 1, normalisation, stride=stride))
         )
 
     def forward(self, x: Tensor) -> Tensor:
@@ -38,7 +38,9 @@ class ResNet(nn.Module):
     ResNet-18 is depths (2, 2, 2, 2) at width 64; ResNet-8 is depths (1, 1, 1).
     """
 
-    def __init__(self, channels: int, classes: int, width: int, depths: Sequence[int]) -> None:
+    def __init__(
+        self, channels: int, classes: int, width: int, depths: Sequence[int], normalisation: Normalisation = "batch"
+    ) -> None:
         """Builds the network.
 
         Args:
@@ -46,16 +48,15 @@ class ResNet(nn.Module):
             classes: Outputs.
             width: Channels of the first stage.
             depths: Residual blocks in each stage.
+            normalisation: What is normalised: outputs of convolutions over the batch, or their weights.
         """
         super().__init__()
-        self.stem = nn.Sequential(
-            nn.Conv2d(channels, width, 3, padding=1, bias=False), nn.BatchNorm2d(width), nn.ReLU()
-        )
+        self.stem = nn.Sequential(*convolution(channels, width, 3, normalisation, gain=1.0), nn.ReLU())
         stages, channels_in = [], width
         for i, depth in enumerate(depths):
             blocks = []
             for j in range(depth):
-                blocks.append(_Residual(channels_in, width * 2**i, 2 if i and not j else 1))
+                blocks.append(_Residual(channels_in, width * 2**i, 2 if i and not j else 1, normalisation))
                 channels_in = width * 2**i
             stages.append(nn.Sequential(*blocks))
         self.stages = nn.Sequential(*stages)

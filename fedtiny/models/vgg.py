@@ -4,6 +4,8 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
+from fedtiny.models.normalised import RELU_GAIN, Normalisation, convolution
+
 __all__ = ["Vgg"]
 
 
@@ -14,7 +16,14 @@ class Vgg(nn.Module):
     blocks that FedTiny adjusts together.
     """
 
-    def __init__(self, channels: int, classes: int, width: int, stages: Sequence[Sequence[int | str]]) -> None:
+    def __init__(
+        self,
+        channels: int,
+        classes: int,
+        width: int,
+        stages: Sequence[Sequence[int | str]],
+        normalisation: Normalisation = "batch",
+    ) -> None:
         """Builds the network.
 
         Args:
@@ -22,9 +31,10 @@ class Vgg(nn.Module):
             classes: Outputs.
             width: Channels of the first convolution.
             stages: Per stage, convolutions as multiples of `width` and 'M' for a 2x2 max-pool.
+            normalisation: What is normalised: outputs of convolutions over the batch, or their weights.
         """
         super().__init__()
-        built = []
+        built, gain = [], 1.0
         for stage in stages:
             layers: list[nn.Module] = []
             for item in stage:
@@ -33,8 +43,8 @@ class Vgg(nn.Module):
                     layers.append(nn.MaxPool2d(2, ceil_mode=True))
                     continue
                 out = item * width
-                layers += [nn.Conv2d(channels, out, 3, padding=1, bias=False), nn.BatchNorm2d(out), nn.ReLU()]
-                channels = out
+                layers += [*convolution(channels, out, 3, normalisation, gain=gain), nn.ReLU()]
+                channels, gain = out, RELU_GAIN
             built.append(nn.Sequential(*layers))
         self.stages = nn.Sequential(*built)
         self.pool = nn.AdaptiveAvgPool2d(1)

@@ -7,6 +7,7 @@ from pydantic import Field
 from torch import nn
 
 from fedtiny.models.mobilenet import MobileNet
+from fedtiny.models.normalised import Normalisation
 from fedtiny.models.resnet import ResNet
 from fedtiny.models.small import Small
 from fedtiny.models.vgg import Vgg
@@ -18,6 +19,9 @@ Width = Annotated[int, Field(ge=1)]
 
 
 class _Model(Value):
+    normalisation: Normalisation = "batch"
+    """What is normalised: outputs of convolutions over the batch (batch norm), or their weights, filter by filter."""
+
     def _module(self, channels: int, classes: int) -> nn.Module:
         raise NotImplementedError
 
@@ -42,7 +46,7 @@ class SmallCnn(_Model):
     """Channels of the first convolution; the second has twice as many."""
 
     def _module(self, channels: int, classes: int) -> nn.Module:
-        return Small(channels, classes, self.width)
+        return Small(channels, classes, self.width, self.normalisation)
 
 
 class ResNet8(_Model):
@@ -53,7 +57,7 @@ class ResNet8(_Model):
     """Channels of the first stage; the others have 2 and 4 times as many."""
 
     def _module(self, channels: int, classes: int) -> nn.Module:
-        return ResNet(channels, classes, self.width, (1, 1, 1))
+        return ResNet(channels, classes, self.width, (1, 1, 1), self.normalisation)
 
 
 class ResNet18(_Model):
@@ -64,7 +68,7 @@ class ResNet18(_Model):
     """Channels of the first stage; the others have 2, 4 and 8 times as many."""
 
     def _module(self, channels: int, classes: int) -> nn.Module:
-        return ResNet(channels, classes, self.width, (2, 2, 2, 2))
+        return ResNet(channels, classes, self.width, (2, 2, 2, 2), self.normalisation)
 
 
 class Vgg11(_Model):
@@ -75,7 +79,8 @@ class Vgg11(_Model):
     """Channels of the first convolution; the others have 2, 4, 4, 8, 8, 8 and 8 times as many."""
 
     def _module(self, channels: int, classes: int) -> nn.Module:
-        return Vgg(channels, classes, self.width, ((1, "M", 2, "M"), (4, 4, "M"), (8, 8, "M"), (8, 8, "M")))
+        stages = ((1, "M", 2, "M"), (4, 4, "M"), (8, 8, "M"), (8, 8, "M"))
+        return Vgg(channels, classes, self.width, stages, self.normalisation)
 
 
 class MobileNetV2(_Model):
@@ -86,7 +91,7 @@ class MobileNetV2(_Model):
     """Channels of the first convolution; all others grow with it."""
 
     def _module(self, channels: int, classes: int) -> nn.Module:
-        return MobileNet(channels, classes, self.width)
+        return MobileNet(channels, classes, self.width, self.normalisation)
 
 
 AnyModel = Annotated[SmallCnn | ResNet8 | ResNet18 | Vgg11 | MobileNetV2, Field(discriminator="name")]

@@ -37,6 +37,7 @@ class Checkpoint:
         selection: What crossed the network before the first round.
         seconds: Wall-clock time so far.
         seconds_to_first_round: The part of it until the first round was over.
+        pretrained_sha256: Fingerprint of the pretrained weights, which the first mask was chosen on.
     """
 
     state: ServerState
@@ -44,6 +45,7 @@ class Checkpoint:
     selection: Traffic
     seconds: float
     seconds_to_first_round: float
+    pretrained_sha256: str = ""
 
 
 def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:
@@ -77,6 +79,7 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:
         ],
         "seconds": checkpoint.seconds,
         "seconds_to_first_round": checkpoint.seconds_to_first_round,
+        "pretrained_sha256": checkpoint.pretrained_sha256,
     }
     path = folder / f"{state.round:06d}.safetensors"
     scratch = path.with_suffix(".new")
@@ -126,6 +129,7 @@ def _read(path: Path) -> Checkpoint:
         selection=Traffic(up, down, measuring, simulated_seconds=seconds, joules=joules),
         seconds=about["seconds"],
         seconds_to_first_round=about["seconds_to_first_round"],
+        pretrained_sha256=about.get("pretrained_sha256", ""),  # older checkpoints do not tell
     )
 
 

@@ -5,11 +5,10 @@ from dataclasses import dataclass
 from itertools import count
 
 from fedtiny import seeds
-from fedtiny.payload.messages import SERVER, Order
-from fedtiny.payload.packing import Packing
+from fedtiny.payload.messages import SERVER
 from fedtiny.payload.upload import upload_bytes
+from fedtiny.server.asked import Asked
 from fedtiny.server.devices import Devices, Task
-from fedtiny.server.effort import Effort
 
 __all__ = ["Population", "cohort"]
 
@@ -53,18 +52,17 @@ class Population:
                 break
         return _drawn(there, self.devices.asked(wanted), self.seed, round)
 
-    def tasks(self, order: Order, effort: Effort, packing: Packing, downloads: Mapping[int, int]) -> dict[int, Task]:
-        """What `order` takes of each client that downloads it.
+    def tasks(self, asked: Asked, downloads: Mapping[int, int]) -> dict[int, Task]:
+        """What an order takes of each client that downloads it; that it sends its weights if it may keep them back.
 
         Args:
-            order: What they are asked.
-            effort: What it costs.
-            packing: Of the weights that are sent back.
+            asked: What they are asked. Where clients move their masks, as many weights come back, and masks that are
+                counted with the most they can take.
             downloads: Client -> bytes of its download.
         """
-        back = upload_bytes(order, packing)
-        return {
-            client: self.devices.task(self.kinds[client], down, effort.flops(self.examples[client])["rigl"], back)
-            for client, down in downloads.items()
-            if client != SERVER
-        }
+        return {client: self._task(asked, client, down) for client, down in downloads.items() if client != SERVER}
+
+    def _task(self, asked: Asked, client: int, down: int) -> Task:
+        order, examples = asked.order, self.examples[client]
+        flops = asked.effort(client).flops(examples - order.held_out(examples))["rigl"]
+        return self.devices.task(self.kinds[client], down, flops, upload_bytes(order, asked.packing(client)))

@@ -54,14 +54,7 @@ class Examiner:
         """Runs all examples through the network in evaluation mode; None if there are none."""
         if not len(self.labels):
             return None
-        net = self.resident.under(mask).eval()
-        self.resident.load_(weights)
-        logits, labels = [], []
-        with torch.inference_mode():
-            for images, truth in Batches(self.images, self.labels, np.arange(len(self.labels)), 250, self.data):
-                logits.append(net(images))
-                labels.append(truth)
-        scores, truth = torch.cat(logits), torch.cat(labels)
+        scores, truth = self.scores(weights, mask)
         predicted = scores.argmax(1)
         return Evaluation(
             loss=float(functional.cross_entropy(scores, truth)),
@@ -70,3 +63,14 @@ class Examiner:
                 self.classes, self.classes
             ),
         )
+
+    def scores(self, weights: Weights, mask: Mask | None) -> tuple[Tensor, Tensor]:
+        """Logits, (N, classes) float32, of all examples (at least one) in evaluation mode; and (N,) int64 labels."""
+        net = self.resident.under(mask).eval()
+        self.resident.load_(weights)
+        logits, labels = [], []
+        with torch.inference_mode():
+            for images, truth in Batches(self.images, self.labels, np.arange(len(self.labels)), 250, self.data):
+                logits.append(net(images))
+                labels.append(truth)
+        return torch.cat(logits), torch.cat(labels)

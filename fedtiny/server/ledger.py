@@ -7,11 +7,11 @@ from dataclasses import dataclass, field
 from fedtiny.payload.codec import NOTHING, Held, encode_order, held_after
 from fedtiny.payload.fleet import ClientFailed, Fleet
 from fedtiny.payload.messages import SERVER, Order, Reply, Upload, name_of, when
-from fedtiny.payload.packing import Layout, Packing
+from fedtiny.payload.packing import Layout
 from fedtiny.payload.upload import decode_upload
+from fedtiny.server.asked import Asked
 from fedtiny.server.cohort import Population
 from fedtiny.server.devices import Outcome, play
-from fedtiny.server.effort import Effort
 from fedtiny.sparse.network import Network
 from fedtiny.stopwatch import Stopwatch
 
@@ -25,7 +25,7 @@ class Traffic:
     Attributes:
         upload_bytes: From clients to the server, all together.
         download_bytes: From the server to clients, all together.
-        measuring_flops: Modelled forward FLOPs of orders without training, client by client.
+        measuring_flops: Modelled FLOPs of orders without training, client by client.
         dropped: Client -> why nothing of it was used: it failed, or its upload was refused.
         refused: How many of these sent something.
         simulated_seconds: What it would have taken on the devices that `devices` describes; 0 if it describes none.
@@ -88,14 +88,14 @@ class Ledger:
         Raises:
             ClientFailed: Fewer than the quorum answered.
         """
-        effort, packing = Effort.of(self.network, order), Packing.of(self.layout, order.mask)
+        asked = Asked(order, self.network, self.layout)
         if self.population is not None and order.training is None:  # a round of training is played before it is asked
             self.simulate(self.play(order, clients, len(clients), None))
         self.deliver(order, clients)
         answered, reasons = 0, []
         for reply in self._replies(order, clients):
             try:
-                upload = self._read(reply, order, packing)
+                upload = self._read(reply, asked)
             except ValueError as error:
                 reasons.append(f"{name_of(reply.client)} {error}")
                 continue
@@ -103,7 +103,7 @@ class Ledger:
             if upload.client != SERVER:
                 self.traffic.upload_bytes += upload.sent_bytes
                 measured = self.traffic.measuring_flops
-                flops = 0.0 if order.training else effort.flops(upload.examples)["rigl"]
+                flops = 0.0 if order.training else asked.effort(upload.client).flops(upload.examples)["rigl"]
                 measured[upload.client] = measured.get(upload.client, 0.0) + flops
             yield upload
         needed = max(1, math.ceil(self.quorum * len(clients) - 1e-9))
@@ -128,8 +128,9 @@ class Ledger:
                 return
             yield reply
 
-    def _read(self, reply: Reply, order: Order, packing: Packing) -> Upload:
+    def _read(self, reply: Reply, asked: Asked) -> Upload:
         """The upload, or a ValueError that says why there is none."""
+        order, packing = asked.of(reply.client), asked.packing(reply.client)
         reason, place = reply.failure, reply.traceback
         if reply.buffer is not None:
             try:
@@ -149,8 +150,8 @@ class Ledger:
         """Who of the clients would answer `order` first, on the devices they are."""
         assert self.population is not None
         downloads = {client: length for client, (length, _) in self._downloads(order, clients).items()}
-        effort, packing = Effort.of(self.network, order), Packing.of(self.layout, order.mask)
-        return play(self.population.tasks(order, effort, packing, downloads), wanted, deadline_s)
+        asked = Asked(order, self.network, self.layout)
+        return play(self.population.tasks(asked, downloads), wanted, deadline_s)
 
     def simulate(self, outcome: Outcome) -> None:
         """Adds what a simulated exchange took."""
@@ -165,14 +166,18 @@ class Ledger:
 
     def _downloads(self, order: Order, clients: Sequence[int]) -> dict[int, tuple[int, Held]]:
         """The bytes that bring `order` to each client, and what it holds then."""
-        # Clients that hold the same get the same message: it is encoded once.
-        messages: dict[int, tuple[int, Held]] = {}
+        # Clients that hold the same and get the same have one message: it is encoded once. A limit's value is as
+        # long as any other. What the keys identify is alive: held by the ledger, or part of the order.
+        messages: dict[tuple[object, ...], tuple[int, Held]] = {}
         result = {}
         for client in clients:
             if client == SERVER:
                 continue
             held = self.held.get(client, NOTHING)
-            if id(held) not in messages:
-                messages[id(held)] = len(encode_order(order, held)), held_after(order, held)
-            result[client] = messages[id(held)]
+            own = order.personal.get(client)
+            key = held.key if own is None else (held.key, id(own.weights), id(own.mask), own.limit is not None)
+            if key not in messages:
+                plain = order.of(client)
+                messages[key] = len(encode_order(plain, held)), held_after(plain, held)
+            result[client] = messages[key]
         return result

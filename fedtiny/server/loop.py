@@ -3,19 +3,21 @@
 import math
 import time
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from fedtiny.methods.aggregation import AnyAggregation
 from fedtiny.methods.base import Method, ServerState
 from fedtiny.payload.fleet import ClientFailed
 from fedtiny.payload.messages import SERVER, Order, Upload, when
 from fedtiny.payload.training import Training
+from fedtiny.server.asked import Asked
 from fedtiny.server.cohort import cohort
 from fedtiny.server.devices import Outcome
-from fedtiny.server.effort import Effort
+from fedtiny.server.effort import ACCOUNTINGS, Effort
 from fedtiny.server.evaluate import Evaluation, Examiner
 from fedtiny.server.fingerprint import fingerprint
 from fedtiny.server.ledger import Ledger
+from fedtiny.server.models import ClassCounts, Models
 from fedtiny.sparse.mask import Mask
 from fedtiny.sparse.network import Network, Weights
 from fedtiny.track.record import RoundRecord
@@ -35,6 +37,8 @@ class Plan:
         evaluate_every: Rounds from one evaluation to the next; the last round is always evaluated.
         seed: The run's seed.
         aggregation: How trained weights are aggregated.
+        reference: The network that a dense run trains; the method may have a smaller one of its own.
+        class_counts: Training examples of each class, one row a client: what a model of a client's own is judged by.
     """
 
     method: Method
@@ -44,6 +48,8 @@ class Plan:
     evaluate_every: int
     seed: int
     aggregation: AnyAggregation
+    reference: Network
+    class_counts: ClassCounts = ()
 
 
 def pretrain(weights: Weights, ledger: Ledger, training: Training) -> Weights:
@@ -62,14 +68,17 @@ def rounds(
         order = plan.method.order(network, state, plan.training.at(r, plan.rounds))
         outcome = _simulated(plan, ledger, order)
         clients = cohort(ledger.size, plan.cohort, plan.seed, r) if outcome is None else list(outcome.accepted)
-        tally = _Tally(Effort.of(network, order))
+        order = order.to(clients)
+        dense = replace(order, mask=None, probes=(), adjust=None, signs=None, personal={})
+        tally = _Tally(Asked(order, network, ledger.layout), Effort.of(plan.reference, dense))
         with ledger.watch.on("fold"):
             uploads = tally.watch(ledger.ask(order, clients))
             state = plan.method.absorb(network, state, uploads, plan.aggregation.fold())
         evaluated = (r + 1) % plan.evaluate_every == 0 or r + 1 == plan.rounds
+        models = Models.of(plan.method, network, state, plan.reference)
         with ledger.watch.on("evaluate"):
-            examined = test.examine(state.weights, state.mask) if evaluated else None
-            checked = validation.examine(state.weights, state.mask) if evaluated else None
+            examined = models.examine(test, plan.class_counts) if evaluated else None
+            checked = models.examine(validation, plan.class_counts) if evaluated else None
         traffic = ledger.take()
         yield (
             state,
@@ -84,21 +93,23 @@ def rounds(
                 test_accuracy=examined.accuracy if examined else None,
                 validation_loss=checked.loss if checked else None,
                 validation_accuracy=checked.accuracy if checked else None,
-                density=state.mask.density if state.mask else 1.0,
-                density_all=density_all(network, state.mask),
-                layer_densities=state.mask.densities() if state.mask else dict.fromkeys(network.prunable, 1.0),
+                density=models.density,
+                density_all=models.density_all,
+                layer_densities=models.layer_densities,
                 exchanged=_exchanged(before.mask, state.mask),
                 upload_bytes=traffic.upload_bytes,
                 download_bytes=traffic.download_bytes,
                 flops=tally.flops,
                 dense_flops=tally.dense_flops,
-                memory_bytes=tally.effort.memory_bytes,
-                activation_bytes=tally.effort.activation_bytes,
+                memory_bytes=tally.memory_bytes,
+                activation_bytes=tally.activation_bytes,
                 late=() if outcome is None else outcome.late,
                 surplus=() if outcome is None else outcome.surplus,
                 simulated_seconds=None if outcome is None else outcome.seconds,
                 joules=None if outcome is None else outcome.joules,
+                own_training=_own(order.training, plan.training.at(r, plan.rounds)),
                 weights_sha256=fingerprint(state.weights, state.mask),
+                personal=bool(models.own),
             ),
             examined,
         )
@@ -123,10 +134,11 @@ def _simulated(plan: Plan, ledger: Ledger, order: Order) -> Outcome | None:
 class _Tally:
     """Watches uploads go by, and adds up what a record wants of them."""
 
-    def __init__(self, effort: Effort) -> None:
-        self.effort = effort
+    def __init__(self, asked: Asked, dense: Effort) -> None:
+        self._asked, self._dense = asked, dense
         self._losses: list[float] = []
-        self._examples, self._most = 0, 0
+        self._examples = 0
+        self._busiest: dict[int, tuple[Effort, int]] = {}  # of those who make the same effort, by its id
 
     @property
     def loss(self) -> float:
@@ -136,25 +148,40 @@ class _Tally:
     @property
     def flops(self) -> dict[str, float]:
         """Of the busiest client, by accounting."""
-        return self.effort.flops(self._most)
+        told = [effort.flops(most) for effort, most in self._busiest.values()]
+        return {x: max(flops[x] for flops in told) for x in ACCOUNTINGS}
 
     @property
     def dense_flops(self) -> float:
         """What the busiest client would make of them without pruning."""
-        return self.effort.dense_flops(self._most)
+        return max(self._dense.dense_flops(most) for _, most in self._busiest.values())
+
+    @property
+    def memory_bytes(self) -> int:
+        """Of the client that needs most."""
+        return max(effort.memory_bytes for effort, _ in self._busiest.values())
+
+    @property
+    def activation_bytes(self) -> int:
+        """Of the client that needs most."""
+        return max(effort.activation_bytes for effort, _ in self._busiest.values())
 
     def watch(self, uploads: Iterable[Upload]) -> Iterator[Upload]:
         for upload in uploads:
             self._losses.append(upload.loss * upload.examples)
             self._examples += upload.examples
-            self._most = max(self._most, upload.examples)
+            effort = self._asked.effort(upload.client)
+            _, most = self._busiest.get(id(effort), (effort, 0))
+            self._busiest[id(effort)] = effort, max(most, upload.examples)
             yield upload
 
 
-def density_all(network: Network, mask: Mask | None) -> float:
-    """Parameters that are not pruned / all parameters."""
-    pruned = mask.size - mask.kept if mask else 0
-    return 1 - pruned / network.parameters
+def _own(told: Training | None, given: Training) -> dict[str, object]:
+    """What the method made of the run's local training."""
+    if told is None or told == given:
+        return {}
+    plain = given.model_dump(mode="json")
+    return {key: x for key, x in told.model_dump(mode="json").items() if key not in plain or plain[key] != x}
 
 
 def _exchanged(before: Mask | None, after: Mask | None) -> dict[str, int]:

@@ -10,7 +10,7 @@ from safetensors.torch import save_file
 from fedtiny.sparse.mask import Mask
 from fedtiny.sparse.network import Weights
 
-__all__ = ["load_model", "save_model"]
+__all__ = ["load_model", "save_masks", "save_model"]
 
 _PREFIX = "mask."
 
@@ -19,6 +19,12 @@ def save_model(path: Path, weights: Weights, mask: Mask | None, about: Mapping[s
     """Writes weights by name, masks as bool under `mask.NAME`, and `about` as JSON in the metadata."""
     keep = {} if mask is None else {_PREFIX + name: tensor for name, tensor in mask.keep.items()}
     save_file({**weights, **keep}, path, metadata={"fedtiny": json.dumps(about)})
+
+
+def save_masks(path: Path, masks: Mapping[int, Mask | None]) -> None:
+    """Writes the masks of clients' own models as bool under `CLIENT/NAME`; who keeps everything has none there."""
+    keep = {f"{client}/{name}": x for client, mask in masks.items() if mask for name, x in mask.keep.items()}
+    save_file(keep, path, metadata={"fedtiny": json.dumps({"clients": sorted(masks)})})
 
 
 def load_model(path: Path) -> tuple[Weights, Mask | None, dict[str, object]]:

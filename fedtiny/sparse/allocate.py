@@ -9,7 +9,7 @@ from pydantic import Field
 
 from fedtiny.value import Value
 
-__all__ = ["Allocation", "Erk", "Noisy", "Uniform", "whole_counts"]
+__all__ = ["Allocation", "Er", "Erk", "Noisy", "Uniform", "whole_counts"]
 
 Shapes = Mapping[str, Sequence[int]]
 Floats = NDArray[np.float64]
@@ -78,18 +78,16 @@ class Uniform(_Density):
         return np.full(len(shapes), density)
 
 
-class Erk(_Density):
-    """Erdos-Renyi kernel (Evci et al. 2020, "Rigging the Lottery"): small layers are denser.
+class _ErdosRenyi(_Density):
+    """A layer's density is eps times a number of its shape; where that exceeds 1 it is 1, and eps is solved again."""
 
-    Layer density is eps * (in + out + height + width) / (in * out * height * width); a layer that would be denser
-    than 1 is dense, and eps is solved again for the others.
-    """
-
-    name: Literal["erk"] = "erk"
+    def raw(self, shape: Sequence[int]) -> float:
+        """The density of a layer of this shape, up to eps."""
+        raise NotImplementedError
 
     def densities(self, shapes: Shapes, density: float, rng: np.random.Generator) -> Floats:
         sizes = _sizes(shapes)
-        raw = np.array([float(sum(shape)) for shape in shapes.values()]) / sizes
+        raw = np.array([self.raw(shape) for shape in shapes.values()])
         dense = np.zeros(len(shapes), dtype=bool)
         while True:
             rest = density * sizes.sum() - sizes[dense].sum()
@@ -98,6 +96,33 @@ class Erk(_Density):
             if not (result > 1.0).any():
                 return result
             dense |= result >= 1.0
+
+
+class Er(_ErdosRenyi):
+    """Erdos-Renyi (Mocanu et al. 2018, "Scalable training of artificial neural networks"): narrow layers are denser.
+
+    Layer density is eps * (in + out) / (in * out), whatever the kernel; a layer that would be denser than 1 is dense,
+    and eps is solved again for the others.
+    """
+
+    name: Literal["er"] = "er"
+
+    def raw(self, shape: Sequence[int]) -> float:
+        out, inputs, *_ = shape
+        return (out + inputs) / (out * inputs)
+
+
+class Erk(_ErdosRenyi):
+    """Erdos-Renyi kernel (Evci et al. 2020, "Rigging the Lottery"): small layers are denser.
+
+    Layer density is eps * (in + out + height + width) / (in * out * height * width); a layer that would be denser
+    than 1 is dense, and eps is solved again for the others.
+    """
+
+    name: Literal["erk"] = "erk"
+
+    def raw(self, shape: Sequence[int]) -> float:
+        return float(sum(shape) / np.prod(shape))
 
 
 class Noisy(_Density):
@@ -126,4 +151,4 @@ class Noisy(_Density):
         return np.asarray(best * min(1.0, density / float(best @ share)))
 
 
-Allocation = Annotated[Uniform | Erk | Noisy, Field(discriminator="name")]
+Allocation = Annotated[Uniform | Er | Erk | Noisy, Field(discriminator="name")]

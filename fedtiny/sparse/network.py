@@ -7,6 +7,7 @@ from typing import Self
 import torch
 from torch import Tensor, nn
 
+from fedtiny.sparse.activations import ActivationLedger, Activations
 from fedtiny.value import Value
 
 __all__ = ["Layer", "Network", "Prunable", "Weights", "load_", "weights_of"]
@@ -58,24 +59,24 @@ class Network:
             first block and what comes after to the last; otherwise every layer is a block.
         input_shape: (C, H, W) of one example.
         layers: Every convolution and linear layer, in the order of the forward pass.
-        activations: Numbers that training keeps of one example for the backward pass (outputs of all leaf modules).
+        activations: What training keeps of one example for the backward pass.
     """
 
     module: nn.Module
     input_shape: tuple[int, int, int]
     layers: tuple[Layer, ...]
-    activations: int
+    activations: Activations
 
     @classmethod
     def of(cls, module: nn.Module, input_shape: tuple[int, int, int], prunable: Prunable) -> Self:
         """Traces one example through `module`, on zeros and without touching its state."""
         names = {id(child): name for name, child in module.named_modules()}
         seen: dict[str, tuple[tuple[int, ...], int]] = {}
-        activations = 0
+        picture = torch.zeros(1, *input_shape)
+        ledger = ActivationLedger(picture)
 
         def look(child: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-            nonlocal activations
-            activations += output.numel()
+            ledger.note(child, inputs[0], output)
             if isinstance(child, _WEIGHTED):
                 positions = output.shape[2:].numel() if isinstance(child, nn.Conv2d) else 1
                 shape = tuple(child.weight.shape)
@@ -85,7 +86,7 @@ class Network:
         handles = [leaf.register_forward_hook(look) for leaf in leaves]
         training = module.training
         with torch.no_grad():
-            module.eval()(torch.zeros(1, *input_shape))
+            module.eval()(picture)
         module.train(training)
         for handle in handles:
             handle.remove()
@@ -101,7 +102,7 @@ class Network:
             )
             for i, name in enumerate(ordered)
         )
-        return cls(module, input_shape, layers, activations)
+        return cls(module, input_shape, layers, ledger.activations)
 
     @property
     def prunable(self) -> dict[str, tuple[int, ...]]:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from fedtiny.sparse.mask import Mask
 
-__all__ = ["drop_then_grow", "keep_top", "top_indices"]
+__all__ = ["drop_then_grow", "keep_top", "keep_top_overall", "smallest_kept", "top_indices"]
 
 
 def top_indices(scores: Tensor, count: int) -> Tensor:
@@ -25,7 +25,7 @@ def top_indices(scores: Tensor, count: int) -> Tensor:
     """
     if count == 0:
         return torch.empty(0, dtype=torch.int64)
-    threshold = scores.topk(count).values[-1]
+    threshold = scores.kthvalue(len(scores) - count + 1).values  # topk would sort them: ten times slower
     above = scores > threshold
     ties = (scores == threshold).nonzero().flatten()[: count - int(above.sum())]
     above[ties] = True
@@ -53,6 +53,51 @@ def keep_top(scores: Mapping[str, Tensor], counts: Mapping[str, int]) -> Mask:
         flat[top_indices(score.flatten(), count)] = True
         keep[name] = flat.view(score.shape)
     return Mask(keep)
+
+
+def keep_top_overall(scores: Mapping[str, Tensor], count: int) -> Mask:
+    """Keeps exactly `count` weights: the best one of each parameter, then the highest-scored of all together.
+
+    Without the first, a parameter whose scores are all low would be emptied, and nothing would pass it any more.
+
+    Args:
+        scores: Parameter name -> float tensor of any shape; higher is kept first, whatever parameter it is of.
+        count: Weights to keep, from the number of parameters to that of weights; ties go to the parameter named first.
+
+    Raises:
+        ValueError: The count is out of range or a score is NaN; names the value, or the parameter.
+    """
+    sizes = [score.numel() for score in scores.values()]
+    if not len(sizes) <= count <= sum(sizes):
+        raise ValueError(f"count must be in [{len(sizes)}, {sum(sizes)}], got {count}")
+    firsts = []
+    for name, score in scores.items():
+        if score.isnan().any():
+            raise ValueError(f"scores must be numbers, got NaN for {name}")
+        first = score.flatten().clone()
+        first[first.argmax()] = torch.inf
+        firsts.append(first)
+    flat = torch.zeros(sum(sizes), dtype=torch.bool)
+    flat[top_indices(torch.cat(firsts), count)] = True
+    parts = zip(scores.items(), flat.split(sizes), strict=True)
+    return Mask({name: part.view(score.shape) for (name, score), part in parts})
+
+
+def smallest_kept(keep: Tensor, weight: Tensor, count: int) -> Tensor:
+    """The `count` kept weights of smallest magnitude: those that `drop_then_grow` would drop.
+
+    Args:
+        keep: Bool tensor of any shape; True is kept.
+        weight: Float, same shape.
+        count: At most the kept weights.
+
+    Returns:
+        Bool tensor of the same shape.
+    """
+    kept = keep.flatten().clone()
+    sizes = weight.flatten().abs().masked_fill(~kept, -1.0)
+    kept[top_indices(sizes, int(kept.sum()) - count)] = False
+    return kept.view(keep.shape)
 
 
 def drop_then_grow(keep: Tensor, weight: Tensor, gradient: Tensor, count: int) -> Tensor:

@@ -10,12 +10,26 @@ from fedtiny.table import Table
 from fedtiny.track.record import RoundRecord, Start
 from fedtiny.track.results import number, rigl_flops
 
-__all__ = ["candidates", "classes", "confusion", "costs", "curves", "densities", "field", "moves"]
+__all__ = [
+    "ACCENT",
+    "INK",
+    "MUTED",
+    "candidates",
+    "classes",
+    "confusion",
+    "costs",
+    "curves",
+    "densities",
+    "field",
+    "moves",
+    "styled",
+]
 
 INK, ACCENT, MUTED = "#1f3a5f", "#d1495b", "#9aa5b1"
 
 
-def _styled(figure: go.Figure, height: int) -> go.Figure:
+def styled(figure: go.Figure, height: int) -> go.Figure:
+    """The figure in the look that all have; `height` in pixels."""
     return figure.update_layout(
         template="plotly_white",
         height=height,
@@ -51,7 +65,7 @@ def curves(records: Sequence[RoundRecord]) -> go.Figure:
     figure.update_xaxes(title="round")
     figure.update_yaxes(title="accuracy, %", col=1)
     figure.update_yaxes(title="loss, nats", col=2)
-    return _styled(figure, 400)
+    return styled(figure, 400)
 
 
 def field(records: Sequence[RoundRecord], summary: Mapping[str, object]) -> go.Figure:
@@ -75,7 +89,7 @@ def field(records: Sequence[RoundRecord], summary: Mapping[str, object]) -> go.F
     figure.update_xaxes(title="round", col=2)
     figure.update_yaxes(title="accuracy, %", col=1)
     figure.update_yaxes(title="clients asked", col=2)
-    return _styled(figure, 380)
+    return styled(figure, 380)
 
 
 def densities(records: Sequence[RoundRecord]) -> go.Figure:
@@ -95,7 +109,7 @@ def densities(records: Sequence[RoundRecord]) -> go.Figure:
     )
     figure.update_yaxes(autorange="reversed", automargin=True)
     figure.update_xaxes(title="round")
-    return _styled(figure, 160 + 30 * len(names))
+    return styled(figure, 160 + 30 * len(names))
 
 
 def _ticks(values: Sequence[float]) -> dict[str, list[float] | list[str]]:
@@ -116,7 +130,7 @@ def moves(records: Sequence[RoundRecord]) -> go.Figure:
     figure.update_layout(barmode="stack")
     figure.update_xaxes(title="round", range=[0.5, len(records) + 0.5])
     figure.update_yaxes(title="weights exchanged")
-    return _styled(figure, 340)
+    return styled(figure, 340)
 
 
 def candidates(table: Table) -> go.Figure:
@@ -130,7 +144,7 @@ def candidates(table: Table) -> go.Figure:
         figure.add_annotation(x=names[table.chosen], y=losses[table.chosen], text="chosen", yshift=18, showarrow=False)
     figure.update_xaxes(title="candidate", type="category")
     figure.update_yaxes(title="federated loss, nats")
-    return _styled(figure, 340)
+    return styled(figure, 340)
 
 
 def classes(start: Start) -> go.Figure:
@@ -142,7 +156,7 @@ def classes(start: Start) -> go.Figure:
     figure.update_layout(barmode="stack", showlegend=len(start.classes) <= 20)
     figure.update_yaxes(autorange="reversed")
     figure.update_xaxes(title="training examples")
-    return _styled(figure, 140 + min(40 * start.clients, 1200))
+    return styled(figure, 140 + min(40 * start.clients, 1200))
 
 
 def costs(summary: Mapping[str, object]) -> go.Figure:
@@ -168,7 +182,7 @@ def costs(summary: Mapping[str, object]) -> go.Figure:
     figure.add_vline(x=100, line={"color": ACCENT, "dash": "dot"}, annotation_text="dense")
     figure.update_xaxes(title="% of a dense run", range=[0, max(115, 120 * max(shares.values()))])
     figure.update_yaxes(autorange="reversed", automargin=True)
-    return _styled(figure, 300)
+    return styled(figure, 300)
 
 
 def confusion(matrix: Sequence[Sequence[int]], names: Sequence[str]) -> go.Figure:
@@ -187,4 +201,4 @@ def confusion(matrix: Sequence[Sequence[int]], names: Sequence[str]) -> go.Figur
     )
     figure.update_xaxes(title="predicted", type="category")
     figure.update_yaxes(title="true", type="category", autorange="reversed", automargin=True)
-    return _styled(figure, 520)
+    return styled(figure, 520)

@@ -47,13 +47,13 @@ class RoundRecord:
         validation_loss: As `test_loss`, on the validation set; None too if there is none.
         validation_accuracy: As `test_accuracy`, on the validation set.
         density: Kept / prunable weights after the round.
-        density_all: Parameters that are not pruned / all parameters.
+        density_all: Parameters that are not pruned / all parameters of the network that the configuration names.
         layer_densities: Density of each prunable layer.
         exchanged: Weights that were dropped and as many grown, layer by layer; empty if the mask did not move.
         upload_bytes: Encoded bytes from all clients.
         download_bytes: Encoded bytes to all clients.
         flops: Modelled training FLOPs of the busiest client, by accounting (`rigl`, `fedrts`).
-        dense_flops: What the busiest client would make of them without pruning.
+        dense_flops: What the busiest client would make of them with that network, without pruning.
         memory_bytes: Modelled training memory of a client, activations apart.
         activation_bytes: Modelled activations of one training step.
         weights_sha256: Fingerprint of weights and mask after the round.
@@ -61,6 +61,9 @@ class RoundRecord:
         surplus: Simulated devices that were asked, and were not among the first.
         simulated_seconds: What the round would have taken in the field; None if `devices` describes none.
         joules: Energy of all devices asked; None likewise.
+        personal: Whether clients have models of their own: accuracies, losses and densities are then means over these,
+            each examined on what its client would meet (`server/models.py`).
+        own_training: Settings of local training that the method gave other values than the run's, or added.
     """
 
     round: int
@@ -88,3 +91,5 @@ class RoundRecord:
     surplus: tuple[int, ...] = ()
     simulated_seconds: float | None = None
     joules: float | None = None
+    personal: bool = False
+    own_training: Mapping[str, object] = field(default_factory=dict)

@@ -4,27 +4,17 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
 
-import plotly.graph_objects as go
 import yaml
 from plotly.offline import get_plotlyjs
 
 from fedtiny.table import Table
 from fedtiny.track import figures
+from fedtiny.track.page import STYLE, html_table, section
 from fedtiny.track.record import RoundRecord, Start
-from fedtiny.track.results import engine_table, human_bytes, number, result_table, rigl_flops
+from fedtiny.track.results import engine_table, human_bytes, number, result_table, rigl_flops, whose
 from fedtiny.track.times import time_table
 
 __all__ = ["write_report"]
-
-_STYLE = """
-body { font: 16px/1.5 system-ui, sans-serif; color: #1b2733; margin: 0 auto; max-width: 1080px; padding: 24px; }
-h1 { margin-bottom: 4px; } h2 { margin: 40px 0 4px; } p { max-width: 78ch; }
-.tiles { display: grid; grid-template-columns: repeat(auto-fit, minmax(190px, 1fr)); gap: 12px; margin: 20px 0; }
-.tile { background: #f3f6f9; border-radius: 8px; padding: 14px 16px; } .tile b { display: block; font-size: 26px; }
-table { border-collapse: collapse; } td, th { padding: 3px 14px 3px 0; text-align: left; }
-pre { background: #f3f6f9; border-radius: 8px; padding: 16px; overflow-x: auto; font-size: 13px; }
-.quiet { color: #5a6875; }
-"""
 
 
 def write_report(
@@ -48,7 +38,7 @@ def write_report(
         confusion: Row is the true class, column the predicted one.
     """
     sections = [
-        _section(
+        section(
             "Accuracy and loss",
             "At each evaluation the averaged model is tested on pictures that no client has seen. Dotted vertical "
             "lines are rounds in which the mask moved. The training loss is what clients see on their own data "
@@ -58,7 +48,7 @@ def write_report(
     ]
     if summary["simulated_seconds"] is not None:
         sections.append(
-            _section(
+            section(
                 "Accuracy against simulated time",
                 "What the rounds would have taken on the devices that the configuration describes: modelled seconds of "
                 "download, computing and upload of the slowest client that was waited for, and modelled energy of all "
@@ -68,7 +58,7 @@ def write_report(
         )
     for table in tables:
         sections.append(
-            _section(
+            section(
                 table.title,
                 table.text,
                 figures.candidates(table),
@@ -77,7 +67,7 @@ def write_report(
     if start.prunable:
         moved = any(x.exchanged for x in records)
         sections.append(
-            _section(
+            section(
                 "Density of each layer",
                 "Rows are layers from input to output, columns are rounds; the lighter, the more of the layer is "
                 "kept. The exchange of weights within a layer keeps its density: it shows in the next picture."
@@ -89,7 +79,7 @@ def write_report(
         )
         if moved:
             sections.append(
-                _section(
+                section(
                     "The mask moves, block by block",
                     "In each adjusting round one block of layers drops its smallest weights and grows as many where "
                     "the clients' averaged gradients were largest, fewer each time as the schedule cools down.",
@@ -97,19 +87,19 @@ def write_report(
                 )
             )
     sections += [
-        _section(
+        section(
             "Who holds what",
             "Every client has its own mixture of classes, and keeps its pictures to itself.",
             figures.classes(start),
         ),
-        _section(
+        section(
             "Costs against a dense run",
             "Bytes are the lengths of the encoded messages, all clients and rounds together, selection included. "
             "FLOPs are modelled, not measured: multiply-adds that a device would make which skips pruned weights. "
             "The dense run trains the same network without pruning.",
             figures.costs(summary),
         ),
-        _section(
+        section(
             "Confusion matrix",
             "What the final model says of the test pictures.",
             figures.confusion(confusion, start.classes),
@@ -117,7 +107,7 @@ def write_report(
     ]
     page = [
         "<!doctype html><html lang='en'><meta charset='utf-8'>",
-        f"<title>{escape(str(summary['name']))}: FedTiny report</title><style>{_STYLE}</style>",
+        f"<title>{escape(str(summary['name']))}: FedTiny report</title><style>{STYLE}</style>",
         f"<script>{get_plotlyjs()}</script>",
         f"<h1>{escape(str(summary['name']))}</h1>",
         f"<p class='quiet'>{_story(start, records, summary)}</p>",
@@ -126,9 +116,9 @@ def write_report(
         _engine(summary),
         "<h2>Where the time goes</h2><p>Measured, in this run: seconds of the driver, and of all places where clients "
         "run together; each adds up to the whole.</p>",
-        _html(time_table(summary)),
+        html_table(time_table(summary)),
         "<h2>All figures</h2>",
-        _html(result_table(summary)),
+        html_table(result_table(summary)),
         "<h2>Configuration</h2><p>Saved as <code>config.yaml</code>: "
         "<code>python -m fedtiny run config.yaml</code> makes the same run again, to the bit on the same machine.</p>",
         f"<pre>{escape(yaml.safe_dump(dict(settings), sort_keys=False))}</pre></html>",
@@ -144,16 +134,21 @@ def _story(start: Start, records: Sequence[RoundRecord], summary: Mapping[str, o
         f"rounds without sharing their pictures: method {summary['method']}, seed {summary['seed']}.{adjusted} "
         f"Only {100 * number(summary, 'density'):.3g} % of its {start.prunable:,} prunable weights are kept; "
         f"the rest are exactly 0 and were neither trained nor sent."
-        if summary["method"] != "dense"
+        if number(summary, "density") < 1
         else f"{start.clients} clients trained a network of {start.parameters:,} parameters together for "
         f"{len(records)} rounds without sharing their pictures. Nothing was pruned: this is what it costs whole."
+        if start.parameters == number(summary, "reference_parameters")
+        else f"{start.clients} clients trained a network of {start.parameters:,} parameters together for "
+        f"{len(records)} rounds without sharing their pictures, in place of one of "
+        f"{number(summary, 'reference_parameters'):,.0f}: method {summary['method']}, seed {summary['seed']}. "
+        f"Nothing of it was pruned."
     )
 
 
 def _tiles(summary: Mapping[str, object]) -> str:
     dense = number(summary, "dense_upload_bytes")
     tiles = (
-        (f"{100 * number(summary, 'test_accuracy'):.2f} %", "test accuracy"),
+        (f"{100 * number(summary, 'test_accuracy'):.2f} %", f"test accuracy {whose(summary)}".strip()),
         (f"{100 * number(summary, 'density'):.3g} %", "of the prunable weights kept"),
         (
             human_bytes(number(summary, "upload_bytes")),
@@ -181,17 +176,6 @@ def _engine(summary: Mapping[str, object]) -> str:
     )
     return (
         f"<h2>Time and memory of a step</h2><p>{measured}Engine: {escape(str(told['reason']))}.</p>"
-        + (_html(table) if table else "")
+        + (html_table(table) if table else "")
         + f"<p class='quiet'>Layers that run sparse: {escape(layers)}.</p>"
     )
-
-
-def _section(title: str, text: str, figure: go.Figure) -> str:
-    chart = figure.to_html(full_html=False, include_plotlyjs=False, config={"displayModeBar": False})
-    return f"<h2>{escape(title)}</h2><p>{escape(text)}</p>{chart}"
-
-
-def _html(table: Table) -> str:
-    head = "".join(f"<th>{escape(column)}</th>" for column in table.columns)
-    rows = "".join("<tr>" + "".join(f"<td>{escape(str(cell))}</td>" for cell in row) + "</tr>" for row in table.rows)
-    return f"<table><tr>{head}</tr>{rows}</table>"

@@ -12,6 +12,7 @@ __all__ = [
     "number",
     "result_table",
     "rigl_flops",
+    "whose",
 ]
 
 
@@ -47,6 +48,11 @@ def number(summary: Mapping[str, object], key: str) -> float:
     return float(value)
 
 
+def whose(summary: Mapping[str, object]) -> str:
+    """Whose models the accuracy is of, where it is not the server's one."""
+    return "mean over clients' own models" if summary.get("personal") else ""
+
+
 def rigl_flops(summary: Mapping[str, object]) -> float:
     """The busiest client's modelled training FLOPs of the costliest round, in the `rigl` accounting."""
     flops = summary["flops_per_round_max"]
@@ -65,9 +71,9 @@ def result_table(summary: Mapping[str, object]) -> Table:
 
     kept = round(of("density") * of("prunable"))
     rows: tuple[tuple[str, str, str], ...] = (
-        ("test accuracy", f"{100 * of('test_accuracy'):.2f} %", ""),
+        ("test accuracy", f"{100 * of('test_accuracy'):.2f} %", whose(summary)),
         ("density", f"{100 * of('density'):.3g} %", f"{kept:,} of {of('prunable'):,.0f} prunable weights"),
-        ("density of all parameters", f"{100 * of('density_all'):.3g} %", f"of {of('parameters'):,.0f}"),
+        ("density of all parameters", f"{100 * of('density_all'):.3g} %", f"of {of('reference_parameters'):,.0f}"),
         (
             "uploaded (measured)",
             human_bytes(of("upload_bytes")),

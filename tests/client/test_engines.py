@@ -5,15 +5,18 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch.nn import functional
 
 from fedtiny.client.client import Client
 from fedtiny.client.world import World
+from fedtiny.data.loaders import Batches
 from fedtiny.payload.messages import Order, Upload
-from fedtiny.payload.probe import BatchNormStatistics, Gradients, LocalLoss, Loss, Statistics, TopGradients
+from fedtiny.payload.probes import BatchNormStatistics, Gradients, LocalLoss, Loss, Statistics, TopGradients
 from fedtiny.payload.training import Training
+from fedtiny.seeds import stream
 from fedtiny.sparse.engine.choose import Engine
 from fedtiny.sparse.mask import Mask
-from fedtiny.sparse.network import Network, Weights
+from fedtiny.sparse.network import Network, Weights, load_
 from tests.client.test_keep_mask import magnitude_mask
 from tests.conftest import Runner
 
@@ -76,6 +79,7 @@ def test_measurements_agree(network: Network, world: World) -> None:
                 torch.testing.assert_close(other.layers[name].mean, moments.mean, rtol=1e-4, atol=1e-5)
                 torch.testing.assert_close(other.layers[name].var, moments.var, rtol=1e-4, atol=1e-5)
         else:
+            assert isinstance(one, Gradients)
             assert isinstance(other, Gradients)
             for name, (indices, values) in one.layers.items():
                 assert other.layers[name][0].tolist() == indices.tolist()
@@ -101,3 +105,17 @@ def test_auto_writes_down_what_it_chose_and_that_gives_the_same_run(make_run: Ru
     second = make_run(presets=(path,), folder="second")
     assert second.summary["weights_sha256"] == first.summary["weights_sha256"]
     assert "auto" not in path.read_text()
+
+
+def test_the_loss_of_an_epoch_is_that_of_a_mean_example_not_of_a_mean_batch(network: Network, world: World) -> None:
+    """No step moves anything at this rate, so each batch has the loss that it would have first."""
+    weights = network.weights
+    order = Order(0, weights, None, Training(epochs=1, batch=16, lr=1e-12))
+    upload = Client(world).carry_out(order, 0)  # 40 examples: batches of 8, 16 and 16
+    batches = Batches(
+        world.images, world.labels, world.shares[0], 16, world.data, stream(world.seed, "client", 0, "round", 0)
+    )
+    load_(network.module, weights)
+    losses = [(len(y), float(functional.cross_entropy(network.module.train()(x), y).detach())) for x, y in batches]
+    assert [n for n, _ in losses] == [8, 16, 16]
+    assert upload.loss == pytest.approx(sum(n * x for n, x in losses) / 40, rel=1e-6)

@@ -14,7 +14,7 @@ from fedtiny.client.world import World
 from fedtiny.data.datasets import Synthetic
 from fedtiny.data.loaders import Batches
 from fedtiny.payload.messages import Order
-from fedtiny.payload.probe import TopGradients
+from fedtiny.payload.probes import TopGradients
 from fedtiny.payload.training import Training
 from fedtiny.sparse.allocate import Uniform
 from fedtiny.sparse.mask import Mask

@@ -6,13 +6,25 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.nn import functional
 
+from fedtiny import seeds
 from fedtiny.client.client import Client
 from fedtiny.client.probes import callback_for
 from fedtiny.client.probes.batch_norm import RunningMoments
+from fedtiny.client.probes.gradients import flow_scores, gradients, normalised
 from fedtiny.client.world import World
 from fedtiny.data.loaders import scaled
 from fedtiny.payload.messages import Order
-from fedtiny.payload.probe import BatchNormStatistics, Gradients, LocalLoss, Loss, Statistics, TopGradients
+from fedtiny.payload.probes import (
+    BatchNormStatistics,
+    GradientFlow,
+    Gradients,
+    LocalLoss,
+    Loss,
+    Saliency,
+    Scores,
+    Statistics,
+    TopGradients,
+)
 from fedtiny.payload.training import Training
 from fedtiny.sparse.network import Network, load_
 from tests.client.test_keep_mask import magnitude_mask
@@ -98,6 +110,66 @@ def test_top_gradients_equal_the_dense_ones_at_the_masked_weights(network: Netwo
         chosen, values = answer.layers[name]
         assert chosen.tolist() == best.tolist()
         assert values.tolist() == pytest.approx(flat[best].tolist(), rel=1e-3, abs=1e-7)
+
+
+def scores_of(client: Client, network: Network, probe: Saliency | GradientFlow, number: int) -> Scores:
+    (answer,) = client.carry_out(Order(-1, network.weights, None, None, (probe,)), number).answers
+    assert isinstance(answer, Scores)
+    return answer
+
+
+@pytest.mark.parametrize("flow", [False, True])
+def test_scores_equal_those_of_the_dense_network_and_leave_nothing_behind(
+    network: Network, world: World, flow: bool
+) -> None:
+    names = tuple(network.prunable)
+    probe = (
+        GradientFlow(layers=names, batches=2, batch=64, temperature=200)
+        if flow
+        else Saliency(layers=names, batches=2, batch=64)
+    )
+    client = Client(world)
+    mask = magnitude_mask(network, 0.1)
+    train = Order(0, network.weights, mask, Training(epochs=1, batch=16))
+    before = client.carry_out(train, 1).weights  # the network was sparse before, and is again behind it
+    answer = scores_of(client, network, probe, 1)
+    after = client.carry_out(train, 1).weights
+    assert before is not None
+    assert after is not None
+    assert all(x.equal(after[name]) for name, x in before.items())
+    net, indices = network.module, world.shares[1]  # 24 examples: all of them, in one batch
+    batch = scaled(world.images[indices], world.data), torch.from_numpy(world.labels[indices])
+    if flow:
+        everything = [layer.name for layer in network.layers]
+        found = dict(zip(everything, flow_scores(net, everything, [batch], 200.0), strict=True))
+        expected = normalised([found[name] for name in names])
+    else:
+        weights = [net.get_parameter(name).detach() for name in names]
+        expected = normalised([(g * w).abs() for g, w in zip(gradients(net, names, batch), weights, strict=True)])
+    assert list(answer.layers) == list(names)
+    for name, score in zip(names, expected, strict=True):
+        assert answer.layers[name].tolist() == pytest.approx(score.tolist(), rel=1e-3, abs=1e-8)
+    total = sum(float(x.double().abs().sum()) for x in answer.layers.values())
+    assert total == pytest.approx(1.0, abs=1e-5)
+
+
+def test_scores_are_of_as_many_examples_as_asked_drawn_at_random_and_summed(network: Network, world: World) -> None:
+    names, client = tuple(network.prunable), Client(world)
+    few = scores_of(client, network, Saliency(layers=names, batches=1, batch=8), 0)
+    again = scores_of(Client(world), network, Saliency(layers=names, batches=1, batch=8), 0)
+    two = scores_of(client, network, Saliency(layers=names, batches=2, batch=8), 0)
+    assert all(x.equal(again.layers[name]) for name, x in few.layers.items())
+    assert any(not x.equal(two.layers[name]) for name, x in few.layers.items())
+    indices = seeds.stream(world.seed, "client", 0, "look").permutation(world.shares[0])[:16]
+    assert not np.array_equal(np.sort(indices), world.shares[0][:16])
+    parts = [
+        gradients(network.module, names, (scaled(world.images[half], world.data), torch.from_numpy(world.labels[half])))
+        for half in (indices[:8], indices[8:])
+    ]
+    weights = [network.module.get_parameter(name).detach() for name in names]
+    expected = normalised([((a + b) * w).abs() for a, b, w in zip(*parts, weights, strict=True)])
+    for name, score in zip(names, expected, strict=True):
+        assert two.layers[name].tolist() == pytest.approx(score.tolist(), rel=1e-3, abs=1e-8)
 
 
 def test_a_probe_that_nobody_answers_says_so() -> None:

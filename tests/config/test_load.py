@@ -1,4 +1,5 @@
 from pathlib import Path
+from typing import get_args
 
 import pytest
 import yaml
@@ -6,8 +7,9 @@ import yaml
 from fedtiny.config.load import ConfigError, load, override
 from fedtiny.config.schema import RunConfig
 from fedtiny.config.show import shown
-from fedtiny.methods import FedTiny, Static
+from fedtiny.methods import AnyMethod, FedTiny, Static
 
+NAMES = [kind.model_fields["name"].default for kind in get_args(get_args(AnyMethod)[0])]
 CONFIGS = Path(__file__).parent.parent.parent / "configs"
 
 
@@ -67,7 +69,7 @@ def test_override_sets_dotted_keys() -> None:
         ("rounds=many", "rounds: input should be a valid integer, unable to parse string as an integer, got 'many'"),
         (
             "method.name=fedtny",
-            "method.name: must be one of dense, fedtiny, static; did you mean fedtiny? got 'fedtny'",
+            f"method.name: must be one of {', '.join(NAMES)}; did you mean fedtiny? got 'fedtny'",
         ),
         ("data.name=image_folder", "data.path: must be given"),
         ("fleet.actors=0", "fleet.actors: input should be "),
@@ -113,7 +115,9 @@ def test_an_empty_preset_says_nothing(tmp_path: Path) -> None:
     assert load([write(tmp_path / "empty.yaml", "# nothing\n")]) == RunConfig()
 
 
-@pytest.mark.parametrize("preset", sorted(CONFIGS.rglob("*.yaml")), ids=lambda path: path.stem)
+@pytest.mark.parametrize(
+    "preset", [x for x in sorted(CONFIGS.rglob("*.yaml")) if x.parent.name != "compare"], ids=lambda path: path.stem
+)
 def test_every_preset_loads_and_what_show_prints_is_the_same_configuration(preset: Path, tmp_path: Path) -> None:
     config = load([preset])
     page = shown(config)

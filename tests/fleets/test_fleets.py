@@ -11,7 +11,7 @@ from fedtiny.client.world import World
 from fedtiny.fleets import Inline, RayActors
 from fedtiny.payload.fleet import Fleet
 from fedtiny.payload.messages import Order
-from fedtiny.payload.probe import TopGradients
+from fedtiny.payload.probes import TopGradients
 from fedtiny.payload.training import Training
 from fedtiny.sparse.engine.choose import Engine
 from fedtiny.sparse.network import Network

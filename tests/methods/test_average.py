@@ -1,10 +1,15 @@
+import math
+
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import tensor
 
-from fedtiny.methods.average import ExactSum, WeightedMean
+from fedtiny.methods.average import ExactSum, OwnersMean, WeightedMean
+from fedtiny.payload.messages import Upload
+from fedtiny.payload.packing import Layout, Packing
+from fedtiny.sparse.mask import Mask
 
 
 def test_by_hand() -> None:
@@ -47,3 +52,63 @@ def test_any_order_and_any_grouping_give_the_same_bits(terms: list[tuple[float, 
     assert len(set(sums)) == 1
     exact = sum(int(value * 2**60) * weight for value, weight in terms) / 2**60
     assert sums[0] == pytest.approx(exact, rel=1e-15, abs=len(terms) * 2.0**-45)
+
+
+THREE = Layout({"w": torch.Size([3]), "b": torch.Size([1])}, frozenset({"w"}))
+
+
+def upload(client: int, examples: int, keep: list[bool], w: list[float], b: float) -> Upload:
+    packing = Packing.of(THREE, Mask({"w": tensor(keep)}))
+    weights = {"w": tensor(w) * tensor(keep), "b": tensor([b])}
+    return Upload(client, examples, 0.5, packing.pack(weights), packing)
+
+
+def test_owners_mean_by_hand() -> None:
+    owners = OwnersMean(THREE)
+    owners.add(upload(0, 1, [True, True, False], [2.0, 4.0, 0.0], 1.0))
+    owners.add(upload(1, 3, [False, True, False], [0.0, 8.0, 0.0], 5.0))
+    # Only the first keeps weight 0: it is not shrunk by who does not. (1 * 4 + 3 * 8) / 4 = 7. Nobody keeps weight 2.
+    assert owners.result()["w"].tolist() == [2.0, 7.0, 0.0]
+    assert owners.result()["b"].tolist() == [4.0]
+    assert owners.result(otherwise={"w": tensor([9.0, 9.0, 9.0]), "b": tensor([9.0])})["w"].tolist() == [2.0, 7.0, 9.0]
+    assert owners.votes["w"].tolist() == [1, 4, 0]
+    assert owners.votes["b"].tolist() == [4]
+
+
+# What one client sends: its examples, and for each weight whether it keeps it, and its value.
+one_client = st.tuples(st.integers(1, 40_000), st.lists(st.tuples(st.booleans(), numbers), min_size=3, max_size=3))
+
+
+@given(st.lists(one_client, min_size=1, max_size=8), st.randoms())
+def test_owners_mean_is_that_of_a_naive_loop_in_any_order(
+    clients: list[tuple[int, list[tuple[bool, float]]]], random: object
+) -> None:
+    assert hasattr(random, "shuffle")
+    uploads = [
+        upload(i, examples, [keep for keep, _ in weights], [x for _, x in weights], 1.0)
+        for i, (examples, weights) in enumerate(clients)
+    ]
+    results = []
+    for _ in range(3):
+        owners = OwnersMean(THREE)
+        for x in uploads:
+            owners.add(x)
+        results.append((owners.result()["w"].tolist(), owners.votes["w"].tolist()))
+        random.shuffle(uploads)
+    assert results[0] == results[1] == results[2]
+    for j in range(3):
+        own = [(examples, weights[j][1]) for examples, weights in clients if weights[j][0]]
+        votes = sum(examples for examples, _ in own)
+        mean = math.fsum(examples * x for examples, x in own) / votes if own else 0.0
+        assert results[0][1][j] == votes
+        assert results[0][0][j] == pytest.approx(mean, rel=1e-6, abs=1e-12)
+
+
+def test_owners_of_everything_give_the_plain_mean_to_the_bit() -> None:
+    uploads = [upload(i, 3 + i, [True] * 3, [0.1 * i, 1e7 / (i + 1), -3.3], 0.7 * i) for i in range(5)]
+    owners, plain = OwnersMean(THREE), WeightedMean()
+    for x in uploads:
+        assert x.values is not None
+        owners.add(x)
+        plain.add(x.values, x.examples)
+    assert [*owners.result()["w"].tolist(), *owners.result()["b"].tolist()] == plain.result().tolist()

@@ -12,7 +12,7 @@ from fedtiny.methods import Dense, FedTiny, Static
 from fedtiny.methods.aggregation import Mean
 from fedtiny.methods.base import ServerState
 from fedtiny.payload.messages import Order
-from fedtiny.payload.probe import TopGradients
+from fedtiny.payload.probes import TopGradients
 from fedtiny.payload.training import Training
 from fedtiny.sparse.allocate import Erk, Noisy, Uniform
 from fedtiny.sparse.network import Network

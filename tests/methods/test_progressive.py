@@ -12,7 +12,7 @@ from fedtiny.methods.progressive import (
     exchange_counts,
     turn,
 )
-from fedtiny.payload.probe import Gradients
+from fedtiny.payload.probes import Gradients
 from fedtiny.sparse.mask import Mask
 from fedtiny.sparse.network import Network
 

@@ -1,22 +1,26 @@
 """FedTiny's first module, equation by equation."""
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import tensor
+from torch.nn import functional
 
 from fedtiny.client.world import World
 from fedtiny.data.loaders import scaled
+from fedtiny.methods import FedTiny
 from fedtiny.methods.selection import (
     adapt,
     aggregate_mean,
     aggregate_pooled,
     best,
     candidate_loss,
+    vanilla,
 )
-from fedtiny.payload.probe import Loss, Moments
-from fedtiny.sparse.network import Network
+from fedtiny.payload.probes import Loss, Moments
+from fedtiny.sparse.network import Network, load_
 from tests.client.test_keep_mask import magnitude_mask
 from tests.conftest import federation
 
@@ -91,3 +95,36 @@ def test_adapting_leaves_the_pretrained_weights_alone(network: Network, world: W
     # Only statistics differ from the masked weights: nothing was trained.
     changed = {name for name in adapted if name not in mask.keep and not adapted[name].equal(pretrained[name])}
     assert {name.rsplit(".", 1)[1] for name in changed} == {"running_mean", "running_var"}
+
+
+def test_vanilla_selection_measures_the_pruned_network_as_it_is(network: Network, world: World) -> None:
+    """By hand: the loss of the masked pretrained network on all development data, its own statistics in place."""
+    pretrained = network.weights
+    mask = magnitude_mask(network, 0.1)
+    fleet = federation(world, network, 3)
+    weights, loss = vanilla(pretrained, mask, fleet, 1.0)
+    for name, x in weights.items():
+        keep = mask.keep.get(name)
+        assert x.equal(pretrained[name] if keep is None else pretrained[name] * keep)
+    load_(network.module, weights)
+    images = torch.cat([scaled(world.images[world.shares[c]], world.data) for c in range(3)])
+    labels = torch.cat([torch.from_numpy(world.labels[world.shares[c]]) for c in range(3)])
+    with torch.no_grad():
+        logits = network.module.eval()(images)
+    assert loss == pytest.approx(float(functional.cross_entropy(logits, labels)), rel=1e-4)
+    # It asks for losses alone: no statistics go up, and each client answers once.
+    traffic = fleet.take()
+    assert traffic.upload_bytes == 3 * (12 + 8)
+
+
+def test_what_decides_the_selection(network: Network, world: World) -> None:
+    """Adapted and vanilla, each candidate's loss is its own; the fields that do nothing are told."""
+    both = [FedTiny(density=0.05, candidates=4, development=1.0, adapt=adapt) for adapt in (True, False)]
+    states = [m.begin(network, federation(world, network, 3), np.random.default_rng(0)) for m in both]
+    adapted, plain = (state.memory["candidate_losses"].tolist() for state in states)
+    assert adapted != plain
+    assert states[1].weights["stem.1.running_mean"].equal(network.weights["stem.1.running_mean"])
+    assert not states[0].weights["stem.1.running_mean"].equal(network.weights["stem.1.running_mean"])
+    ignored = FedTiny(adapt=False, bn_aggregation="pooled", fraction=0.0).remarks(10)
+    assert ignored == ("method.bn_aggregation (pooled) does nothing where method.adapt is false",)
+    assert FedTiny(bn_aggregation="pooled", fraction=0.0).remarks(10) == ()

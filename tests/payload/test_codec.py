@@ -14,17 +14,22 @@ from fedtiny.payload.codec import (
 )
 from fedtiny.payload.messages import Order, Upload
 from fedtiny.payload.packing import Layout, Packing
-from fedtiny.payload.probe import (
+from fedtiny.payload.probes import (
     BatchNormStatistics,
+    GradientFlow,
     Gradients,
+    LocalAccuracy,
     LocalLoss,
     Loss,
     Moments,
+    Saliency,
+    Scores,
     Statistics,
     TopGradients,
 )
 from fedtiny.payload.training import Training
 from fedtiny.payload.upload import decode_upload, encode_upload, upload_bytes
+from fedtiny.payload.values import Quantised
 from fedtiny.sparse.mask import Mask
 from fedtiny.sparse.network import Network, Weights
 
@@ -43,6 +48,7 @@ def masked(network: Network, mask: Mask | None) -> Weights:
 
 def assert_same_order(a: Order, b: Order) -> None:
     assert (a.round, a.training, a.probes) == (b.round, b.training, b.probes)
+    assert (a.holdout, a.codec, a.limit) == (b.holdout, b.codec, b.limit)
     assert a.development == pytest.approx(b.development)
     assert list(a.weights) == list(b.weights)
     assert all(x.equal(b.weights[name]) for name, x in a.weights.items())
@@ -92,6 +98,9 @@ def test_a_conversation_is_decoded_to_the_bit_and_costs_only_what_is_new(network
         "again": Order(1, asked, first, train),
         "one layer moved": Order(2, masked(network, third), third, slower, (probe,)),
         "dense": Order(3, masked(network, None), None, slower),
+        "a limit": Order(4, masked(network, None), None, slower, limit=0.5),
+        "codec": Order(5, masked(network, None), None, slower, codec=Quantised(bits=4), limit=0.5),
+        "holdout": Order(6, masked(network, None), None, slower, (LocalAccuracy(),), holdout=0.2),
     }.items():
         buffer = encode_order(order, held)
         assert_same_order(decode_order(buffer, layout, held), order)
@@ -106,6 +115,9 @@ def test_a_conversation_is_decoded_to_the_bit_and_costs_only_what_is_new(network
     bitmap = 1 + (layout.sizes["stages.2.0.conv2.weight"] + 7) // 8
     assert kept < sizes["one layer moved"] - sizes["again"] <= kept + bitmap + len(layout.prunable) + 250
     assert sizes["dense"] > 4 * sum(layout.sizes.values())
+    assert sizes["a limit"] == len(encode_order(Order(4, masked(network, None), None, slower), held)) + 4
+    assert sizes["codec"] == sizes["a limit"] + len(',"codec":{"name":"quantised","bits":4}')
+    assert sizes["holdout"] == sizes["a limit"] - 4 + len(',"holdout":0.2,"probes":[{"kind":"local_accuracy"}]')
 
 
 @settings(max_examples=20, deadline=None)
@@ -158,6 +170,31 @@ def test_statistics_and_losses_survive_the_wire(network: Network, layout: Layout
     assert list(statistics.layers) == list(layers)
     for name, x in statistics.layers.items():
         assert (x.count, x.mean.equal(layers[name].mean), x.var.equal(layers[name].var)) == (123, True, True)
+
+
+@pytest.mark.parametrize("flow", [False, True])
+def test_scores_survive_the_wire_at_four_bytes_each(network: Network, layout: Layout, flow: bool) -> None:
+    names = tuple(network.prunable)[::2]
+    probe = (
+        GradientFlow(layers=names, batches=2, batch=8, temperature=200)
+        if flow
+        else Saliency(layers=names, batches=2, batch=8)
+    )
+    order = Order(-1, network.weights, None, None, (probe,))
+    assert_same_order(decode_order(encode_order(order, NOTHING), layout, NOTHING), order)
+    scores = Scores({name: torch.randn(layout.sizes[name]) for name in names})
+    packing = Packing.of(layout, None)
+    buffer = encode_upload(Upload(0, 7, float("nan"), None, packing, (scores,)))
+    assert len(buffer) == upload_bytes(order, packing) == 12 + 4 * sum(layout.sizes[name] for name in names)
+    (back,) = decode_upload(buffer, order, packing, 0, 7).answers
+    assert isinstance(back, Scores)
+    assert list(back.layers) == list(names)
+    assert all(x.equal(back.layers[name]) for name, x in scores.layers.items())
+    for number, complaint in ((float("nan"), "not finite"), (3e8, "must lie within 1e\\+08, got 3e\\+08")):
+        scores.layers[names[0]][0] = number
+        buffer = encode_upload(Upload(0, 7, float("nan"), None, packing, (scores,)))
+        with pytest.raises(ValueError, match=f"scores of {names[0]} .*{complaint}"):
+            decode_upload(buffer, order, packing, 0, 7)
 
 
 def test_a_client_that_trained_holds_no_weights_any_more(network: Network) -> None:

@@ -9,12 +9,15 @@ from hypothesis import strategies as st
 
 from fedtiny.payload.messages import Order, Upload
 from fedtiny.payload.packing import Layout, Packing
-from fedtiny.payload.probe import (
+from fedtiny.payload.probes import (
+    Accuracy,
     BatchNormStatistics,
     Gradients,
+    LocalAccuracy,
     LocalLoss,
     Loss,
     Moments,
+    Probe,
     Statistics,
     TopGradients,
 )
@@ -36,7 +39,7 @@ WEIGHTS = {
 TOP = TopGradients(count={"w": 2})
 
 
-def order(*probes: TopGradients | BatchNormStatistics | LocalLoss, trains: bool = True) -> Order:
+def order(*probes: Probe, trains: bool = True) -> Order:
     return Order(0, WEIGHTS, Mask({"w": KEEP}), Training() if trains else None, probes)
 
 
@@ -116,12 +119,14 @@ def test_places_beyond_a_layer_whose_size_is_no_power_of_two_are_refused() -> No
         (Statistics({"n": Moments(torch.tensor([0.0, float("nan")]), torch.ones(2), 4)}), "statistics of n must be"),
         (Statistics({"n": Moments(torch.zeros(2), torch.tensor([1.0, -1.0]), 4)}), "no variance below 0"),
         (Statistics({"n": Moments(torch.zeros(2), torch.ones(2), 0)}), "of some values"),
+        (Accuracy(5, 4), "correct must be at most the examples, got 5 of 4"),
         (Loss(-1.0, 4), "must be at least 0, got -1.0 of 4"),
         (Loss(1.0, 0), "must be at least 0, got 1.0 of 0"),
     ],
 )
-def test_measurements_that_cannot_be_are_refused(answer: Statistics | Loss, reason: str) -> None:
-    asked = order(BatchNormStatistics() if isinstance(answer, Statistics) else LocalLoss(), trains=False)
+def test_measurements_that_cannot_be_are_refused(answer: Statistics | Loss | Accuracy, reason: str) -> None:
+    probes: dict[type, Probe] = {Statistics: BatchNormStatistics(), Loss: LocalLoss(), Accuracy: LocalAccuracy()}
+    asked = order(probes[type(answer)], trains=False)
     buffer = encode_upload(Upload(1, 5, float("nan"), None, PACKING, (answer,)))
     with pytest.raises(ValueError, match=reason):
         decode_upload(buffer, asked, PACKING, 1, 100)

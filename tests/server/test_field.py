@@ -56,7 +56,7 @@ def test_without_devices_nothing_is_simulated_and_with_quick_ones_the_bits_are_t
     [
         (
             "classes: {tiny: {memory_bytes: 100000}}",
-            "devices.classes.tiny.memory_bytes: must hold what training needs at batch 16, 2",
+            "devices.classes.tiny.memory_bytes: must hold what training needs at batch 16, 1",
         ),
         ("classes: {tiny: {memory_bytes: 100}}", "no batch fits, lower method.density or model.width"),
         ("classes: {tiny: {spede: 2}}", "devices.classes.tiny.spede: there is no such key; did you mean speed?"),

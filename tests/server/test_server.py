@@ -11,12 +11,13 @@ from fedtiny.data.examples import Examples
 from fedtiny.payload.codec import NOTHING, encode_order, held_after
 from fedtiny.payload.messages import SERVER, Order
 from fedtiny.payload.packing import Layout
-from fedtiny.payload.probe import LocalLoss
+from fedtiny.payload.probes import LocalLoss
 from fedtiny.payload.training import Training
 from fedtiny.server.cohort import cohort
 from fedtiny.server.evaluate import Examiner
 from fedtiny.server.fingerprint import fingerprint
-from fedtiny.server.loop import density_all, pretrain
+from fedtiny.server.loop import pretrain
+from fedtiny.server.models import density_all
 from fedtiny.sparse.cost import forward_flops
 from fedtiny.sparse.engine.choose import Engine
 from fedtiny.sparse.engine.resident import Resident
@@ -97,8 +98,8 @@ def test_the_fingerprint_sees_every_bit_of_weights_and_mask(network: Network) ->
 
 def test_density_over_all_parameters(network: Network) -> None:
     mask = magnitude_mask(network, 0.1)
-    assert density_all(network, None) == 1.0
-    assert density_all(network, mask) == pytest.approx(1 - (mask.size - mask.kept) / network.parameters)
+    assert density_all(network, None, network) == 1.0
+    assert density_all(network, mask, network) == pytest.approx(1 - (mask.size - mask.kept) / network.parameters)
 
 
 def test_nothing_is_chosen_by_test_data(make_run: Runner, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fedtiny.sparse.allocate import Allocation, Erk, Noisy, Uniform, whole_counts
+from fedtiny.sparse.allocate import Allocation, Er, Erk, Noisy, Uniform, whole_counts
 
 SHAPES = {"a": (4, 2, 3, 3), "b": (8, 4, 1, 1), "c": (10, 8)}  # 72, 32 and 80 weights
 RNG = np.random.default_rng
@@ -28,6 +28,19 @@ def test_erk_by_hand() -> None:
     assert Erk().counts(SHAPES, 0.2, RNG(0)) == {"a": 10, "b": 11, "c": 15}
 
 
+def test_er_by_hand() -> None:
+    # raw: a (4+2)/8 = 3/4, b (8+4)/32 = 3/8, c 18/80 = 9/40; raw * size: 54, 12, 18, together 84.
+    # 0.2 * 184 = 36.8, eps = 36.8 / 84: densities 0.3286, 0.1643, 0.0986, counts 23.66, 5.26, 7.89.
+    assert Er().densities(SHAPES, 0.2, RNG(0)) == pytest.approx([0.32857, 0.16429, 0.09857], abs=1e-5)
+    assert Er().counts(SHAPES, 0.2, RNG(0)) == {"a": 23, "b": 5, "c": 8}
+
+
+def test_er_and_erk_agree_on_linear_layers_alone() -> None:
+    shapes = {"a": (4, 2), "b": (8, 4), "c": (10, 8)}
+    linear = Erk().densities(shapes, 0.3, RNG(0))
+    assert Er().densities(shapes, 0.3, RNG(0)) == pytest.approx(linear)
+
+
 def test_erk_makes_a_layer_dense_before_it_would_exceed_1_and_solves_again() -> None:
     # At 0.6, b would have 1.0977: it is dense, and eps = (110.4 - 32) / 30 for the others.
     assert Erk().densities(SHAPES, 0.6, RNG(0)) == pytest.approx([2.61333 / 6, 1.0, 2.61333 * 9 / 40], abs=1e-5)
@@ -38,7 +51,7 @@ def test_a_layer_keeps_at_least_one_and_the_largest_pays_for_it() -> None:
     assert counts.tolist() == [1, 1, 8]
 
 
-@pytest.mark.parametrize("allocation", [Uniform(), Erk(), Noisy()])
+@pytest.mark.parametrize("allocation", [Uniform(), Er(), Erk(), Noisy()])
 def test_too_low_a_density_is_refused_with_the_least_one(allocation: Allocation) -> None:
     with pytest.raises(
         ValueError, match=r"one weight in each of the 3 .* keeps 1 of 184 .* the least density is 0.016"
@@ -65,7 +78,7 @@ def test_noisy_ends_even_where_hardly_a_draw_fits() -> None:
 
 
 @given(
-    st.sampled_from([Uniform(), Erk(), Noisy(), Noisy(noise=1.0)]),
+    st.sampled_from([Uniform(), Er(), Erk(), Noisy(), Noisy(noise=1.0)]),
     st.lists(st.tuples(st.integers(1, 9), st.integers(1, 9)), min_size=1, max_size=6),
     st.floats(0.02, 1.0),
     st.integers(0, 99),

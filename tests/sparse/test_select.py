@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import tensor
 
-from fedtiny.sparse.select import drop_then_grow, keep_top, top_indices
+from fedtiny.sparse.select import drop_then_grow, keep_top, keep_top_overall, top_indices
 
 SCORE = tensor([[3.0, 1.0, 2.0], [2.0, 5.0, 2.0]])
 
@@ -34,6 +34,33 @@ def test_a_count_out_of_range_is_refused(count: int) -> None:
 def test_a_score_that_is_no_number_is_refused() -> None:
     with pytest.raises(ValueError, match="got NaN for w"):
         keep_top({"w": tensor([1.0, float("nan")])}, {"w": 1})
+
+
+@pytest.mark.parametrize(
+    ("count", "kept"),
+    [
+        (2, [[0, 1, 0], [0, 1]]),  # the best of each layer, though four of a's beat all of b's
+        (3, [[1, 1, 0], [0, 1]]),
+        (4, [[1, 1, 1], [0, 1]]),
+        (5, [[1, 1, 1], [1, 1]]),
+    ],
+)
+def test_the_highest_of_all_layers_stay_and_one_of_each(count: int, kept: list[list[int]]) -> None:
+    mask = keep_top_overall({"a": tensor([5.0, 9.0, 4.0]), "b": tensor([1.0, 2.0])}, count)
+    assert [keep.int().tolist() for keep in mask.keep.values()] == kept
+
+
+def test_ties_between_layers_go_to_the_first_and_within_one_to_the_lower_index() -> None:
+    mask = keep_top_overall({"a": torch.zeros(3), "b": torch.zeros(2, 2)}, 4)
+    assert [keep.flatten().int().tolist() for keep in mask.keep.values()] == [[1, 1, 1], [1, 0, 0, 0]]
+
+
+@pytest.mark.parametrize("count", [1, 6])
+def test_a_count_that_empties_a_layer_or_exceeds_all_is_refused(count: int) -> None:
+    with pytest.raises(ValueError, match=rf"count must be in \[2, 5\], got {count}"):
+        keep_top_overall({"a": torch.zeros(3), "b": torch.zeros(2)}, count)
+    with pytest.raises(ValueError, match="got NaN for b"):
+        keep_top_overall({"a": torch.zeros(3), "b": tensor([0.0, float("nan")])}, 2)
 
 
 @given(st.lists(st.integers(-3, 3), min_size=1, max_size=40), st.data())

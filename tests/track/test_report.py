@@ -50,6 +50,7 @@ SUMMARY: dict[str, object] = {
     "rounds": 2,
     "clients": 2,
     "parameters": 40,
+    "reference_parameters": 40,
     "prunable": 30,
     "density": 0.1,
     "density_all": 0.3,

@@ -2,7 +2,7 @@
 
 from lightning import pytorch as pl
 
-from fedtiny.payload.probe import Answer
+from fedtiny.payload.probes import Answer
 
 __all__ = ["Answering"]
 

@@ -10,7 +10,7 @@ from torch.utils.hooks import RemovableHandle
 
 from fedtiny.client.module import Classifier
 from fedtiny.client.probes.answering import Answering
-from fedtiny.payload.probe import Moments, Statistics
+from fedtiny.payload.probes import Moments, Statistics
 from fedtiny.sparse.engine.layers import BatchNorm2d
 
 __all__ = ["CollectStatistics", "RunningMoments"]

@@ -5,7 +5,7 @@ from torch import Tensor
 
 from fedtiny.client.module import Batch
 from fedtiny.client.probes.answering import Answering
-from fedtiny.payload.probe import Loss
+from fedtiny.payload.probes import Loss
 
 __all__ = ["SumLoss"]
 

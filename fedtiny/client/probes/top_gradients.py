@@ -1,5 +1,6 @@
 """Answers `TopGradients`."""
 
+from collections.abc import Mapping
 from functools import partial
 
 from lightning import pytorch as pl
@@ -8,24 +9,30 @@ from torch.utils.hooks import RemovableHandle
 
 from fedtiny.client.module import Batch, Classifier
 from fedtiny.client.probes.answering import Answering
-from fedtiny.payload.probe import Gradients, TopGradients
+from fedtiny.payload.probes import Gradients
 from fedtiny.sparse.buffer import TopBuffer
 from fedtiny.sparse.engine.layers import Sparse
 from fedtiny.sparse.mask import Mask
 
-__all__ = ["CollectTopGradients"]
+__all__ = ["CollectTop", "CollectTopGradients"]
 
 
-class CollectTopGradients(Answering):
+class CollectTop(Answering):
     """Reads the dense gradients of the asked layers in the last step, each as autograd finishes it.
 
     A layer on the sparse engine hands them over one output channel at a time: never is more of them alive.
     """
 
-    def __init__(self, probe: TopGradients, mask: Mask) -> None:
-        """Makes one buffer a layer."""
-        self._keep = {name: mask.keep[name].flatten() for name in probe.count}
-        self._buffers = {name: TopBuffer(count) for name, count in probe.count.items()}
+    def __init__(self, count: Mapping[str, int], mask: Mask) -> None:
+        """Makes one buffer a layer.
+
+        Args:
+            count: Parameter name -> gradients to find.
+            mask: Pruned weights alone are looked at.
+        """
+        self._keep = {name: mask.keep[name].flatten() for name in count}
+        self.buffers = {name: TopBuffer(size) for name, size in count.items()}
+        """Parameter name -> the largest gradients of its pruned weights, once the trainer has returned."""
         self._handles: list[RemovableHandle] = []
         self._sparse: dict[str, Sparse] = {}
         self._last = False
@@ -33,7 +40,7 @@ class CollectTopGradients(Answering):
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         """Hooks the dense layers; `KeepMask` hooks them after this and frees what was read."""
         assert isinstance(pl_module, Classifier)
-        for name in self._buffers:
+        for name in self.buffers:
             layer = pl_module.net.get_submodule(name.removesuffix(".weight"))
             if isinstance(layer, Sparse):
                 self._sparse[name] = layer
@@ -48,7 +55,7 @@ class CollectTopGradients(Answering):
             self._take(name, parameter.grad.flatten(), 0)
 
     def _take(self, name: str, gradient: Tensor, start: int) -> None:
-        self._buffers[name].push(gradient, self._keep[name][start : start + len(gradient)], start)
+        self.buffers[name].push(gradient, self._keep[name][start : start + len(gradient)], start)
 
     def on_train_batch_start(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Batch, batch_idx: int
@@ -69,6 +76,10 @@ class CollectTopGradients(Answering):
             layer.watch = None
         self._handles, self._sparse = [], {}
 
+
+class CollectTopGradients(CollectTop):
+    """Finds the largest gradients, and tells where they are and what."""
+
     def answer(self) -> Gradients:
         """The indices and signed gradients of each layer's buffer."""
-        return Gradients({name: (x.indices, x.values) for name, x in self._buffers.items()})
+        return Gradients({name: (x.indices, x.values) for name, x in self.buffers.items()})

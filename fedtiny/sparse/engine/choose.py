@@ -13,13 +13,14 @@ from torch import nn
 
 from fedtiny.cache import cache_folder
 from fedtiny.sparse.engine.kernels import EngineUnavailable, build_key, kernels, locked
+from fedtiny.sparse.engine.layers import twin_of
 from fedtiny.sparse.engine.measure import Cost, Stepper, measure, random_mask
 from fedtiny.sparse.engine.timing import seconds_of, sites
 from fedtiny.sparse.mask import Mask
 from fedtiny.sparse.network import Network
 from fedtiny.value import Value
 
-__all__ = ["Choice", "Engine", "choose", "crossovers"]
+__all__ = ["Choice", "Engine", "choose", "crossovers", "unable"]
 
 
 _LOW, _HIGH = 0.02, 0.2
@@ -78,6 +79,8 @@ def choose(
     if density >= 1 or not network.prunable:
         return Choice(Engine(name="dense"), "dense: nothing is pruned")
     try:
+        if lacking := unable(network):
+            raise EngineUnavailable(lacking)
         kernels(torch.float32)
         key = build_key()
     except EngineUnavailable as error:
@@ -94,6 +97,15 @@ def choose(
     layers = tuple(name for name in able if densities[name] <= kept.dense_above.get(name, 1.0))
     reason = f"sparse in {len(layers)} of {len(densities)} layers: {times}, {cost.speedup:.1f} times faster"
     return Choice(chosen, reason, cost, layers)
+
+
+def unable(network: Network) -> str:
+    """Why the engine can do nothing for a network: it has kernels for none of its prunable layers; empty if it can."""
+    layers = [network.module.get_submodule(name.removesuffix(".weight")) for name in network.prunable]
+    if not layers or any(twin_of(layer) for layer in layers):
+        return ""
+    kinds = ", ".join(sorted({type(layer).__name__ for layer in layers}))
+    return f"the sparse engine has no kernels for what can be pruned here ({kinds})"
 
 
 def _ms(seconds: float) -> str:

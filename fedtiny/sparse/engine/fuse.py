@@ -18,6 +18,7 @@ from torch.fx import Graph, GraphModule, Node, Proxy, Tracer
 from torch.nn import functional
 
 from fedtiny.sparse.engine.layers import BatchNorm2d, MaxPool2d, Sparse
+from fedtiny.sparse.mask import MaskAware
 
 __all__ = ["fused"]
 
@@ -56,7 +57,9 @@ class _Tracer(Tracer):
         return _Proxy(node, self)
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        return isinstance(m, Sparse | BatchNorm2d | MaxPool2d) or super().is_leaf_module(m, module_qualified_name)
+        return isinstance(m, Sparse | BatchNorm2d | MaxPool2d | MaskAware) or super().is_leaf_module(
+            m, module_qualified_name
+        )
 
 
 def _hooked(module: nn.Module) -> bool:

@@ -4,8 +4,9 @@ import torch
 from torch import Tensor, nn
 
 from fedtiny.sparse.engine.choose import Engine
+from fedtiny.sparse.engine.layers import Sparse
 from fedtiny.sparse.engine.sparsify import densify, sparsify
-from fedtiny.sparse.mask import Mask
+from fedtiny.sparse.mask import Mask, MaskAware
 from fedtiny.sparse.network import Weights, load_, weights_of
 
 __all__ = ["Resident"]
@@ -25,16 +26,24 @@ class Resident:
         self._mask: Mask | None = None
         self._form = module
         self._tensors = _tensors(module)
+        named = module.named_modules()
+        self._aware = {f"{name}.weight": layer for name, layer in named if isinstance(layer, MaskAware)}
 
     def under(self, mask: Mask | None) -> nn.Module:
         """What to call while `mask` holds. What was returned before must not be called any more."""
-        if self._engine.name == "dense":
+        dense = self._engine.name == "dense"
+        if dense and not self._aware:
             return self.module
         if mask is not self._mask and not (mask is not None and mask.equals(self._mask)):
-            self._mask, self._form = None, self.module  # should what follows fail
-            densify(self.module)
-            self._form = self.module if mask is None else sparsify(self.module, mask, self._engine.dense_above)
-            self._tensors = _tensors(self.module) if self._form is self.module else {}
+            for name, layer in self._aware.items():
+                layer.keep_only(None if mask is None else mask.keep.get(name))
+            if not dense:
+                self._mask, self._form = None, self.module  # should what follows fail
+                densify(self.module)
+                self._form = self.module if mask is None else sparsify(self.module, mask, self._engine.dense_above)
+                # A form may be the module itself and yet hold vectors: where there was nothing to fuse.
+                whole = not any(isinstance(layer, Sparse) for layer in self.module.modules())
+                self._tensors = _tensors(self.module) if whole else {}
         self._mask = mask
         return self._form
 

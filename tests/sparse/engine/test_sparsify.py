@@ -241,6 +241,17 @@ def test_a_resident_network_changes_its_form_only_with_the_mask() -> None:
     assert Resident(module, Engine(name="dense")).under(first) is module
 
 
+def test_a_resident_network_without_batch_norm_is_read_and_written_dense() -> None:
+    module = nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.ReLU(), nn.Conv2d(4, 4, 3, padding=1))
+    keep = torch.rand(4, 4, 3, 3, generator=torch.Generator().manual_seed(0)) < 0.2
+    weights = {name: x * keep if name == "2.weight" else x for name, x in weights_of(module).items()}
+    resident = Resident(module, Engine(name="sparse"))
+    for mask in (Mask({"2.weight": keep}), None):
+        resident.under(mask)
+        resident.load_(weights)
+        assert all(x.equal(weights[name]) for name, x in resident.weights.items())
+
+
 def test_the_dense_gradient_is_shown_one_output_channel_at_a_time() -> None:
     dense = nn.Conv2d(4, 6, 3, stride=2, padding=1, groups=2).double()
     keep = torch.rand(6, 2, 3, 3, generator=torch.Generator().manual_seed(0)) < 0.4
