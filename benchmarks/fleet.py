@@ -3,10 +3,11 @@
 The work is that of peers/: each of CLIENTS clients has 64 of scikit-learn's digits, drawn by
 `numpy.random.default_rng(client).choice`, and takes part in every round; one local epoch of SGD (learning rate 0.05,
 batch 16) on two convolutions of 19,658 parameters; one thread a process, dense, weighted averaging, no evaluation.
-Here uploads are checked and their bytes counted, and every round is fingerprinted and recorded, as in any run.
+Here uploads are checked and their bytes counted, and every round is fingerprinted; like the peers' scripts it writes
+nothing to disk.
 
 Prints one line of JSON: seconds from the start of the interpreter to the end of the first round, clients a second over
-the rounds after it, where the time went, and the memory of all processes together (proportional set size).
+the rounds after it, and where the time went.
 """
 
 import json
@@ -23,32 +24,6 @@ def started() -> float:
     fields = Path("/proc/self/stat").read_text().rpartition(")")[2].split()
     uptime = float(Path("/proc/uptime").read_text().split()[0])
     return time.time() - uptime + int(fields[19]) / os.sysconf("SC_CLK_TCK")
-
-
-def tree() -> list[int]:
-    """This process and all that descend from it."""
-    parents: dict[int, int] = {}
-    for stat in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            parents[int(stat.parent.name)] = int(stat.read_text().rpartition(")")[2].split()[1])
-        except OSError:
-            continue
-    ours = {os.getpid()}
-    while grown := {pid for pid, parent in parents.items() if parent in ours} - ours:
-        ours |= grown
-    return sorted(ours)
-
-
-def memory_bytes() -> int:
-    """Proportional set size of all our processes: what is shared counts once."""
-    total = 0
-    for pid in tree():
-        try:
-            rollup = Path(f"/proc/{pid}/smaps_rollup").read_text()
-        except OSError:
-            continue
-        total += sum(1024 * int(line.split()[1]) for line in rollup.splitlines() if line.startswith("Pss:"))
-    return total
 
 
 def measure(clients: int, number: int, where: RayActors) -> dict[str, object]:
@@ -87,7 +62,6 @@ def measure(clients: int, number: int, where: RayActors) -> dict[str, object]:
     plan = Plan(Dense(), training, number, None, number + 1, 0, Mean(), network)
     nothing = Examiner(Resident(network.module, engine), images[:0], labels[:0], data, 10)
     seconds: list[float] = []
-    memory: list[int] = []
     with where.open(world, clients, clients) as fleet:
         ledger = Ledger(fleet, layout, network, len(labels))
         for _, record, _ in rounds(plan, network, ledger, ServerState(0, network.weights, None), nothing, nothing):
@@ -96,7 +70,6 @@ def measure(clients: int, number: int, where: RayActors) -> dict[str, object]:
                 first = time.time()
                 places, driver = dict(fleet.spent), dict(ledger.watch.seconds)
             seconds.append(record.seconds)
-            memory.append(memory_bytes())
         work = clients * (number - 1)
         mean = sum(seconds[1:]) / (number - 1)
         return {
@@ -105,7 +78,6 @@ def measure(clients: int, number: int, where: RayActors) -> dict[str, object]:
             "first_round_from_imports_s": round(first - imported, 2),
             "round_s": round(mean, 4),
             "clients_per_s": round(clients / mean, 1),
-            "memory_bytes": max(memory),
             "actors_ms_a_client": {k: round(1e3 * (x - places.get(k, 0.0)) / work, 3) for k, x in fleet.spent.items()},
             "driver_ms_a_client": {
                 k: round(1e3 * (x - driver.get(k, 0.0)) / work, 3) for k, x in ledger.watch.seconds.items()
