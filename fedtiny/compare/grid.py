@@ -142,7 +142,8 @@ def _tell_strangers(request: Request, tell: Callable[[str], None]) -> None:
 
 def _configured(base: RunConfig, request: Request, variant: Variant, density: float | None, seed: int) -> RunConfig:
     fields = kinds()[variant.name].model_fields
-    shared = {key: value for key, value in request.shared.items() if key.split(".")[0] in fields}
+    told = {**request.schedule, **request.shared}
+    shared = {key: value for key, value in told.items() if key.split(".")[0] in fields}
     settings = shared | dict(variant.settings) | ({} if density is None else {"density": density})
     dotted = {f"method.{key}": value for key, value in settings.items()}
     name = Cell.named(variant.label, density, seed)

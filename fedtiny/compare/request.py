@@ -16,6 +16,7 @@ import yaml
 
 from fedtiny.config.load import ConfigError, Source, gather
 from fedtiny.methods import AnyMethod, Method
+from fedtiny.methods.base import SCHEDULE
 
 __all__ = ["Request", "Variant", "kinds", "requested"]
 
@@ -47,6 +48,7 @@ class Request:
         seeds: Seeds to repeat each with.
         reference: Label of the method that the others are tested against.
         shared: Settings of every method that has them: key within the method, dotted -> value.
+        schedule: Likewise, where nothing else is said: when masks move, as a preset says of its own method.
         source: The rest: a run's configuration, not validated yet.
     """
 
@@ -55,6 +57,7 @@ class Request:
     seeds: tuple[int, ...]
     reference: str
     shared: Mapping[str, object]
+    schedule: Mapping[str, object]
     source: Source
 
 
@@ -109,6 +112,7 @@ def requested(presets: Iterable[Path], overrides: Iterable[str]) -> Request:
         seeds=_seeds(asked.get("seeds", 3), problems),
         reference=str(asked.get("reference", "")),
         shared=shared,
+        schedule=_schedule(source),
         source=replace(source, tree=tree),
     )
     needing = [x.label for x in variants if x.name in kinds() and "density" in kinds()[x.name].model_fields]
@@ -120,6 +124,13 @@ def requested(presets: Iterable[Path], overrides: Iterable[str]) -> Request:
     if problems:
         raise ConfigError(problems)
     return replace(request, reference=request.reference or (needing or labels)[0])
+
+
+def _schedule(source: Source) -> dict[str, object]:
+    """When masks move, as far as presets say."""
+    told = source.tree.get("method")
+    assert isinstance(told, dict)
+    return {key: told[key] for key in SCHEDULE if f"method.{key}" in source.origin and key in told}
 
 
 def _plain(key: str, value: str, problems: list[str]) -> object:

@@ -9,6 +9,7 @@ import yaml
 from fedtiny.config.load import ConfigError, load, override
 from fedtiny.config.schema import RunConfig
 from fedtiny.methods import AnyMethod, Method
+from fedtiny.methods.base import SCHEDULE
 
 __all__ = ["METHODS", "entrants"]
 
@@ -20,7 +21,8 @@ METHODS: dict[str, type[Method]] = {kind.model_fields["name"].default: kind for 
 def entrants(presets: Sequence[Path], overrides: Sequence[str]) -> list[RunConfig]:
     """The configuration with each of the methods that `methods=a,b` names, or with all there are.
 
-    The method that the configuration names keeps its settings. All others have their own defaults, but its density.
+    The method that the configuration names keeps its settings. All others have their own defaults, but its density and
+    its schedule, so that all have one budget.
     `method.FIELD=value` goes to every method that has the field.
 
     Raises:
@@ -39,9 +41,9 @@ def entrants(presets: Sequence[Path], overrides: Sequence[str]) -> list[RunConfi
     found: dict[str, RunConfig] = {}
     for name in names:
         dotted = {f"method.{k}": x for k, x in given.items() if k.split(".")[0] in METHODS[name].model_fields}
-        density = base.method.model_dump(mode="json").get("density")
         if name != base.method.name:
-            shared = {"method.density": density} if density and "density" in METHODS[name].model_fields else {}
+            own, theirs = base.method.model_dump(mode="json"), METHODS[name].model_fields
+            shared = {f"method.{k}": own[k] for k in ("density", *SCHEDULE) if k in own and k in theirs}
             dotted = {"method.name": name} | shared | dotted
         try:
             found[name] = override(base, dotted)

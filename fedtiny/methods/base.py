@@ -21,9 +21,12 @@ from fedtiny.sparse.select import keep_top
 from fedtiny.table import Table
 from fedtiny.value import Value
 
-__all__ = ["Density", "Method", "ServerState", "folded"]
+__all__ = ["SCHEDULE", "Density", "Method", "ServerState", "folded"]
 
 Density = Annotated[float, Field(gt=0, le=1)]
+
+SCHEDULE = ("adjust_every", "stop_round")
+"""Settings by which any method says in which rounds its mask may move: methods that are compared share them."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -80,6 +80,15 @@ def test_a_setting_goes_to_the_methods_that_have_it_and_the_others_are_told() ->
     assert "note: method.score is no setting of fedtiny, dense: they run without it" in told
 
 
+def test_a_schedule_of_the_preset_goes_to_every_method_that_has_one_unless_it_is_told_otherwise() -> None:
+    """The smoke preset moves FedTiny's mask every round until round 4; so do all, and nobody is told of it."""
+    told: list[str] = []
+    _, cells = checked(asked("methods=prunefl,feddst:adjust_every=2,static", "density=0.1", "seeds=1"), told.append)
+    schedules = [[x.config.method.model_dump().get(key) for key in ("adjust_every", "stop_round")] for x in cells]
+    assert schedules == [[1, 4], [2, 4], [None, None]]
+    assert not any("is no setting of" in line for line in told)
+
+
 def test_what_a_method_remarks_is_told_with_the_cells_it_is_about() -> None:
     told: list[str] = []
     checked(
