@@ -141,10 +141,10 @@ def _tell_strangers(request: Request, tell: Callable[[str], None]) -> None:
 
 
 def _configured(base: RunConfig, request: Request, variant: Variant, density: float | None, seed: int) -> RunConfig:
-    fields = kinds()[variant.name].model_fields
-    told = {**request.schedule, **request.shared}
-    shared = {key: value for key, value in told.items() if key.split(".")[0] in fields}
+    kind = kinds()[variant.name]
+    shared = {key: value for key, value in request.shared.items() if key.split(".")[0] in kind.model_fields}
     settings = shared | dict(variant.settings) | ({} if density is None else {"density": density})
+    settings = kind.scheduled(request.schedule, settings) | settings
     dotted = {f"method.{key}": value for key, value in settings.items()}
     name = Cell.named(variant.label, density, seed)
     return override(base, {"name": name, "seed": seed, "method.name": variant.name, **dotted})

@@ -9,7 +9,6 @@ import yaml
 from fedtiny.config.load import ConfigError, load, override
 from fedtiny.config.schema import RunConfig
 from fedtiny.methods import AnyMethod, Method
-from fedtiny.methods.base import SCHEDULE
 
 __all__ = ["METHODS", "entrants"]
 
@@ -43,7 +42,8 @@ def entrants(presets: Sequence[Path], overrides: Sequence[str]) -> list[RunConfi
         dotted = {f"method.{k}": x for k, x in given.items() if k.split(".")[0] in METHODS[name].model_fields}
         if name != base.method.name:
             own, theirs = base.method.model_dump(mode="json"), METHODS[name].model_fields
-            shared = {f"method.{k}": own[k] for k in ("density", *SCHEDULE) if k in own and k in theirs}
+            shared = {f"method.{k}": x for k, x in METHODS[name].scheduled(own, given).items()}
+            shared |= {"method.density": own["density"]} if "density" in own and "density" in theirs else {}
             dotted = {"method.name": name} | shared | dotted
         try:
             found[name] = override(base, dotted)

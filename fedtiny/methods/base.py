@@ -26,7 +26,7 @@ __all__ = ["SCHEDULE", "Density", "Method", "ServerState", "folded"]
 Density = Annotated[float, Field(gt=0, le=1)]
 
 SCHEDULE = ("adjust_every", "stop_round")
-"""Settings by which any method says in which rounds its mask may move: methods that are compared share them."""
+"""Settings by which any method says in which rounds its mask may move: see `Method.scheduled`."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -48,6 +48,18 @@ class ServerState:
 
 class Method(Value, ABC):
     """A federated pruning method: hyper-parameters as fields, behaviour as verbs, no state of its own."""
+
+    @classmethod
+    def scheduled(cls, told: Mapping[str, object], settings: Mapping[str, object]) -> dict[str, object]:
+        """The schedule among the settings `told` of another method, as far as this one takes it.
+
+        Methods that are compared share it, so that all have one budget.
+
+        Args:
+            told: Settings of another method.
+            settings: What is asked of this one: its form may decide whether it has a schedule.
+        """
+        return {key: told[key] for key in SCHEDULE if key in told and key in cls.model_fields}
 
     @property
     def target(self) -> float:

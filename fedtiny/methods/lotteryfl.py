@@ -80,6 +80,11 @@ class LotteryFL(Method):
             raise ValueError(f"{ignored[0]} means nothing with personal={str(self.personal).lower()}; {way_out}")
         return self
 
+    @classmethod
+    def scheduled(cls, told: Mapping[str, object], settings: Mapping[str, object]) -> dict[str, object]:
+        personal = settings.get("personal", cls.model_fields["personal"].default)
+        return {} if personal else super().scheduled(told, settings)
+
     @property
     def target(self) -> float:
         return self.density
