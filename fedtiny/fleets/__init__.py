@@ -66,6 +66,8 @@ class RayActors(Value):
         Raises:
             ValueError: The cluster has no room for the actors, or is not there; names the numbers.
         """
+        if lacking := self._lacking_memory():
+            raise ValueError(lacking)
         from fedtiny.fleets.boot import connected
         from fedtiny.fleets.ray import Crew, RayFleet
 
@@ -101,7 +103,20 @@ class RayActors(Value):
         """Meanwhile a local Ray gets ready in the background; nothing where a cluster is joined."""
         from fedtiny.fleets.boot import booting
 
-        return booting(self._promised) if self.address is None else nullcontext()
+        # Ray starts a process for each CPU promised: none where `open` is going to refuse.
+        alone = self.address is not None or self._lacking_memory()
+        return nullcontext() if alone else booting(self._promised)
+
+    def _lacking_memory(self) -> str:
+        """Why so many actors do not fit into this machine; empty if they do, or may be elsewhere."""
+        from fedtiny.fleets.limits import ACTOR_BYTES, actors_that_fit
+
+        if self.actors == "auto" or self.address is not None or self.actors <= (most := max(2, actors_that_fit())):
+            return ""
+        return (
+            f"fleet.actors: {self.actors} need about {ACTOR_BYTES / 1e9:g} GB of memory each, and what is free has "
+            f"room for {most}; lower fleet.actors, or set fleet.actors=auto"
+        )
 
 
 AnyFleet = Annotated[Inline | RayActors, Field(discriminator="name")]

@@ -60,8 +60,9 @@ class _LocalRay:
         except BaseException as error:
             self._error = error
         self._there.set()
-        self._over.wait()
-        ray.shutdown()
+        with _silent():
+            self._over.wait()
+            ray.shutdown()
 
     def join(self) -> None:
         """Returns once it is there.
@@ -107,7 +108,7 @@ def booting(cpus: float | None) -> Iterator[None]:
 def connected(address: str | None, cpus: float | None) -> Iterator[dict[str, float]]:
     """A Ray to start actors on; yields what is free of it, `CPU` and `GPU`.
 
-    One that this process is connected to already is used and left alone.
+    One that this process is connected to already is used and left alone, if the address is not another's.
 
     Args:
         address: Of a cluster to join, `auto` for the one on this machine; None is a local Ray.
@@ -118,7 +119,12 @@ def connected(address: str | None, cpus: float | None) -> Iterator[dict[str, flo
     """
     import ray
 
-    if _ours is None and ray.is_initialized():
+    if (_ours is None or address is not None) and ray.is_initialized():
+        if address is not None and not _is_this(address):
+            raise ValueError(
+                f"fleet.address: this process is connected to another Ray already, got {address}; leave the address "
+                f"out to use that one, or call ray.shutdown() first"
+            )
         yield _free()
     elif address is not None:
         try:
@@ -129,7 +135,8 @@ def connected(address: str | None, cpus: float | None) -> Iterator[dict[str, flo
                 f"fleet.address: there is no Ray at {address} ({reason}); start one with: ray start --head"
             ) from error
         try:
-            yield _free()
+            with _silent():
+                yield _free()
         finally:
             ray.shutdown()
     else:
@@ -137,6 +144,30 @@ def connected(address: str | None, cpus: float | None) -> Iterator[dict[str, flo
             assert _ours is not None
             _ours.join()
             yield _free()
+
+
+@contextmanager
+def _silent() -> Iterator[None]:
+    """Meanwhile Ray prints no paragraph when one of its processes dies: `log_to_driver=False` does not cover these.
+
+    What is to be told of it goes into the client's reply.
+    """
+    from ray._private import worker
+
+    # Not promised by Ray: where it is called otherwise one day, the paragraph is back, and nothing else.
+    printing = vars(worker).get("print_to_stdstream")
+    vars(worker)["print_to_stdstream"] = lambda data, ignore_prefix=False: None
+    try:
+        yield
+    finally:
+        vars(worker)["print_to_stdstream"] = printing
+
+
+def _is_this(address: str) -> bool:
+    """Whether that is the cluster that this process is connected to."""
+    import ray
+
+    return address == "auto" or address == str(ray.get_runtime_context().gcs_address)
 
 
 def _free() -> dict[str, float]:

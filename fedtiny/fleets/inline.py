@@ -2,10 +2,10 @@
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
 
 from fedtiny.client.client import Client
 from fedtiny.client.world import World
+from fedtiny.fleets.work import retold
 from fedtiny.payload.messages import Order, Reply
 
 __all__ = ["InlineFleet"]
@@ -42,15 +42,17 @@ class InlineFleet:
             yield self._play(order, client)
 
     def _play(self, order: Order, client: int) -> Reply:
-        for tries in range(1, self._retries + 2):
-            began = time.perf_counter()
+        first, tries = None, 0
+        while True:
+            began, tries = time.perf_counter(), tries + 1
             reply = self._client.send(order, client)
             for kind, seconds in reply.spent.items():
                 self._spent[kind] = self._spent.get(kind, 0.0) + seconds
             if reply.buffer is not None:
                 break
+            first = first or reply
             self._spent["failed"] = self._spent.get("failed", 0.0) + time.perf_counter() - began
             self._client = Client(self._world)
-            if tries > 1:
-                reply = replace(reply, failure=f"{reply.failure} (tried {tries} times)")
-        return reply
+            if tries > self._retries:
+                break
+        return retold(reply, first, tries)

@@ -1,11 +1,13 @@
 """What of this machine is ours: in a container or a Slurm job it is less than the machine has."""
 
 import os
+import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import joblib
 
-__all__ = ["actors_that_fit", "usable_bytes", "usable_cpus"]
+__all__ = ["ACTOR_BYTES", "actors_that_fit", "usable_bytes", "usable_cpus"]
 
 ACTOR_BYTES = 800_000_000
 """Memory of an actor beside its network: Python, Ray, PyTorch and Lightning, most of it its own."""
@@ -28,18 +30,43 @@ def usable_bytes(root: Path = Path("/")) -> int | None:
     for line in _lines(root / "proc/meminfo"):
         if line.startswith("MemAvailable:"):
             left.append(1024 * int(line.split()[1]))
-    cgroup = root / "sys/fs/cgroup"
-    for most, used in (
-        (cgroup / "memory.max", cgroup / "memory.current"),
-        (cgroup / "memory/memory.limit_in_bytes", cgroup / "memory/memory.usage_in_bytes"),
-    ):
-        limit, taken = _lines(most)[:1], _lines(used)[:1]
+    for folder, most, used in _cgroups(root):
+        limit, taken = _lines(folder / most)[:1], _lines(folder / used)[:1]
         if limit and taken and limit[0].isdigit():
-            left.append(max(0, int(limit[0]) - int(taken[0])))
-    slurm = os.environ.get("SLURM_MEM_PER_NODE", "")  # megabytes
-    if slurm.isdigit():
-        left.append(1_000_000 * int(slurm))
+            files = [line.split()[1] for line in _lines(folder / "memory.stat") if _CACHE.match(line)]
+            left.append(max(0, int(limit[0]) - int(taken[0]) + max(map(int, files), default=0)))
+    for name, times in (("SLURM_MEM_PER_NODE", 1), ("SLURM_MEM_PER_CPU", usable_cpus())):  # megabytes
+        told = os.environ.get(name, "")
+        if told.isdigit():
+            left.append(1_000_000 * int(told) * times)
     return min(left, default=None)
+
+
+_CACHE = re.compile(r"(total_)?inactive_file \d")
+"""Pages of files that were read: they count as taken, and make room for whoever asks."""
+
+
+def _cgroups(root: Path) -> Iterator[tuple[Path, str, str]]:
+    """Folders of our cgroup and of those around it, each with the names of its limit and of its use.
+
+    A limit may be set at any of them: a container's own is mostly at the top, a Slurm step's or a service's is not.
+    """
+    mine = {kinds: path for _, kinds, path in (x.split(":", 2) for x in _lines(root / "proc/self/cgroup"))}
+    cgroup = root / "sys/fs/cgroup"
+    for top, most, used, path in (
+        (cgroup, "memory.max", "memory.current", mine.get("", "/")),
+        (
+            cgroup / "memory",
+            "memory.limit_in_bytes",
+            "memory.usage_in_bytes",
+            next((path for kinds, path in mine.items() if "memory" in kinds.split(",")), "/"),
+        ),
+    ):
+        parts = path.strip("/").split("/")
+        if ".." in parts:  # outside what we see
+            parts = []
+        for depth in range(len(parts) + 1):
+            yield top.joinpath(*parts[:depth]), most, used
 
 
 def actors_that_fit() -> int:

@@ -1,5 +1,6 @@
 """Clients as Ray actors: which of them gets whom, and what becomes of those that die, hang or raise."""
 
+import logging
 import time
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
@@ -8,10 +9,11 @@ from dataclasses import dataclass, field
 import ray
 from ray import ObjectRef
 from ray.actor import ActorHandle
-from ray.exceptions import RayError
+from ray.exceptions import OutOfMemoryError, RayError
 
 from fedtiny.client.world import World
 from fedtiny.fleets.actor import ClientActor, Sent, arrived
+from fedtiny.fleets.death import cause, short_of_memory
 from fedtiny.fleets.limits import actors_that_fit
 from fedtiny.fleets.work import Times, Work
 from fedtiny.payload.fleet import ClientFailed
@@ -23,6 +25,12 @@ _AT_WORK = ("load", "train", "pack", "queue", "failed", "start")
 
 START_S = 120.0
 """Longest time without a single actor before the fleet gives up."""
+
+STARTS = 4
+"""Actors that die one after the other before they are ready, after which no further one is started."""
+
+PAUSE_S = 1.0
+"""Time between the first such death and the next start; it doubles from death to death."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +98,7 @@ class RayFleet:
         self._spent: dict[str, float] = {}
         self._wanted = crew.actors
         self._alive_at = self._asked_at = time.monotonic()
+        self._stillborn, self._died_at, self._next_at = 0, 0.0, 0.0
         self._actors: list[_Actor] = []
         self._fill()
 
@@ -117,6 +126,7 @@ class RayFleet:
         work = Work(clients, self._times, trains, crew.retries, self._hopeless, crew.deadline_s)
         used = sum(self._spent.get(kind, 0.0) for kind in _AT_WORK)
         while work.left:
+            self._fill()
             self._hand_out(box, work)
             for actor in self._changed():
                 yield from self._collect(actor, work)
@@ -134,7 +144,7 @@ class RayFleet:
         self._spent[kind] = self._spent.get(kind, 0.0) + seconds
 
     def _fill(self) -> None:
-        while len(self._actors) < self._wanted:
+        while time.monotonic() >= self._next_at and len(self._actors) < self._wanted:
             handle = self._class.remote(self._world)
             assert isinstance(handle, ActorHandle)
             self._actors.append(_Actor(handle, handle.ready.remote()))
@@ -163,26 +173,32 @@ class RayFleet:
                 references[actor.starting] = actor
             elif actor.calls:
                 references[actor.calls[0].reference] = actor
+        if not references:
+            time.sleep(self._patience())
+            return []
         done, _ = ray.wait(list(references), timeout=self._patience())
         return [references[reference] for reference in done]
 
     def _patience(self) -> float:
-        """Seconds until a deadline may have passed."""
-        if self._crew.deadline_s is None:
-            return START_S
-        busy = [actor.since for actor in self._actors if actor.calls]
-        return min([START_S, *(max(0.0, since + self._crew.deadline_s - time.monotonic()) for since in busy)])
+        """Seconds until a deadline may have passed, or an actor may be started."""
+        moments = [time.monotonic() + START_S]
+        if len(self._actors) < self._wanted:
+            moments.append(self._next_at)
+        if self._crew.deadline_s is not None:
+            moments += [actor.since + self._crew.deadline_s for actor in self._actors if actor.calls]
+        return max(0.0, min(moments) - time.monotonic())
 
     def _collect(self, actor: _Actor, work: Work) -> Iterator[Reply]:
         if actor.starting is not None:
-            yield from self._welcome(actor, work)
+            self._welcome(actor, work)
             return
         call = actor.calls[0]
         try:
             replies = [arrived(sent) for sent in ray.get(call.reference)]
         except RayError as error:
             # All it had in hand: an answer on its way may have gone with the process, and the next client begun.
-            yield from self._lost(actor, f"lost its actor ({_line(error)})", work, tuple(actor.calls))
+            short = isinstance(error, OutOfMemoryError)
+            yield from self._lost(actor, f"lost its actor ({cause(error)})", work, tuple(actor.calls), short)
             return
         actor.calls.popleft()
         visible, actor.since = time.monotonic() - actor.since, time.monotonic()
@@ -202,21 +218,32 @@ class RayFleet:
             if last is not None:
                 yield last
         if raised:  # The next try is for another process, should this one be to blame.
-            self._replace(actor, work, "MemoryError" in "".join(reply.failure for reply in replies))
+            self._replace(actor, work, any(short_of_memory(reply.failure) for reply in replies))
 
-    def _welcome(self, actor: _Actor, work: Work) -> Iterator[Reply]:
+    def _welcome(self, actor: _Actor, work: Work) -> None:
         assert actor.starting is not None
         try:
             ray.get(actor.starting)
         except RayError as error:
-            if time.monotonic() - self._alive_at > START_S:
-                raise ClientFailed(f"no actor can start: {_line(error)}") from None
-            self._replace(actor, work, shrink=False)
+            self._mourn(actor, error)
+            self._replace(actor, work, shrink=isinstance(error, OutOfMemoryError))
             return
         actor.starting, actor.since = None, time.monotonic()
         self._add("start", actor.since - max(actor.born, self._asked_at))
-        self._alive_at = actor.since
-        yield from ()
+        self._alive_at, self._stillborn, self._next_at = actor.since, 0, 0.0
+
+    def _mourn(self, actor: _Actor, error: RayError) -> None:
+        """Has the next start wait, after an actor that was never ready; after a few in a row there is none."""
+        if actor.born <= self._died_at:
+            return  # Started beside the one before: whatever ended that one has ended this one.
+        living = [x for x in self._actors if x is not actor and (x.starting is None or x.born <= self._died_at)]
+        self._stillborn, self._died_at = self._stillborn + 1, time.monotonic()
+        self._next_at = self._died_at + PAUSE_S * 2 ** (self._stillborn - 1)
+        if self._stillborn < STARTS:
+            return
+        if not living:
+            raise ClientFailed(f"no actor can start, {STARTS} died one after the other ({cause(error)})")
+        self._shrink(len(living), f"{STARTS} actors died before they were ready ({cause(error)})")
 
     def _overdue(self, work: Work) -> Iterator[Reply]:
         now, limit = time.monotonic(), self._crew.deadline_s
@@ -225,19 +252,22 @@ class RayFleet:
                 answered, _ = ray.wait([actor.calls[0].reference], timeout=0)
                 if not answered:  # else it is the driver that was slow to look
                     yield from self._lost(actor, f"did not answer within {limit:g} s", work, (actor.calls[0],))
-        if not any(actor.calls for actor in self._actors) and now - self._alive_at > START_S:
+        heard = max([self._alive_at, self._asked_at, *(actor.born for actor in self._actors)])
+        if all(actor.starting is not None for actor in self._actors) and now - heard > START_S:
             raise ClientFailed(
                 f"no actor could start within {START_S:g} s: {self._wanted} with {self._crew.cpus:g} CPUs and "
                 f"{self._crew.gpus:g} GPUs each were asked for, and the cluster has "
                 f"{ {k: v for k, v in ray.available_resources().items() if k in ('CPU', 'GPU')} } free"
             )
 
-    def _lost(self, actor: _Actor, reason: str, work: Work, suspects: Sequence[_Call]) -> Iterator[Reply]:
+    def _lost(
+        self, actor: _Actor, reason: str, work: Work, suspects: Sequence[_Call], short: bool = False
+    ) -> Iterator[Reply]:
         """An actor is gone, or hangs, at one of `suspects`: one client is blamed, of several each is tried alone."""
         self._add("failed", time.monotonic() - actor.since)
         for call in suspects:
             actor.calls.remove(call)
-        self._replace(actor, work, shrink="memory" in reason)
+        self._replace(actor, work, shrink=short)
         clients = [client for call in suspects if call.work is work for client in call.clients]
         if len(clients) > 1 or any(call.work is not work for call in suspects):
             work.put_back(clients, alone=True)
@@ -255,10 +285,11 @@ class RayFleet:
         self._actors.remove(actor)
         ray.kill(actor.handle)
         if shrink and len(self._actors) > 0:
-            self._wanted = len(self._actors)
+            self._shrink(len(self._actors), "memory was short")
         self._fill()
 
-
-def _line(error: Exception) -> str:
-    """An error of Ray's in one line."""
-    return " ".join(str(error).split())[:300]
+    def _shrink(self, wanted: int, why: str) -> None:
+        """Goes on with fewer actors than were asked for, and says so."""
+        if wanted < self._wanted:
+            self._wanted = wanted
+            logging.getLogger("fedtiny").warning("the fleet goes on with %d of its actors: %s", wanted, why)

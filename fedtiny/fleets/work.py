@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 
 from fedtiny.payload.messages import Reply
 
-__all__ = ["Times", "Work"]
+__all__ = ["Times", "Work", "retold"]
 
 PORTION_S = 0.1
 """Work that one message to an actor should bring: some hundred times what a message costs."""
@@ -68,6 +68,7 @@ class Work:
         self._alone = deque(client for client in line if client in hopeless)
         self._suspects = set(self._alone)
         self._failures: Counter[int] = Counter()
+        self._first: dict[int, Reply] = {}
         self._target = PORTION_S if deadline_s is None else min(PORTION_S, deadline_s / 10)
         self.left = len(line)
 
@@ -109,12 +110,13 @@ class Work:
         self._hopeless.discard(reply.client)
         self._suspects.discard(reply.client)
         self.left -= 1
-        return reply
+        return retold(reply, self._first.get(reply.client), self._failures[reply.client] + 1)
 
     def failed(self, reply: Reply) -> Reply | None:
         """Has the client wait for another try; or, after the last, gives what to say of it."""
         self._failures[reply.client] += 1
         tries = self._failures[reply.client]
+        first = self._first.setdefault(reply.client, reply)
         if tries <= self._retries and reply.client not in self._hopeless:
             self._alone.append(reply.client)
             self._suspects.add(reply.client)
@@ -122,4 +124,15 @@ class Work:
         self._hopeless.add(reply.client)
         self._suspects.discard(reply.client)
         self.left -= 1
-        return replace(reply, failure=reply.failure + (f" (tried {tries} times)" if tries > 1 else ""))
+        return retold(reply, first, tries)
+
+
+def retold(last: Reply, first: Reply | None, tries: int) -> Reply:
+    """The last of so many replies of a client, with what the first had to say if that failed."""
+    if first is None or tries == 1:
+        return last
+    reason = first.failure
+    if last.buffer is None:
+        again = "" if first.failure == last.failure else f"; in the end {last.failure}"
+        reason = f"{reason}{again} (tried {tries} times)"
+    return replace(last, failure=reason, traceback=first.traceback or last.traceback, tries=tries)

@@ -141,8 +141,9 @@ class Reply:
         client: Id in [0, clients), or `SERVER`.
         buffer: The encoded upload; None if the client failed.
         spent: Seconds of the client's work by kind: `load`, `train`, `pack`.
-        failure: Why it failed, in a line.
-        traceback: Where, if it raised.
+        failure: Why it failed, in a line; where another try worked, why the first did not.
+        traceback: Where, if it raised: of the first try that did.
+        tries: How often it was tried.
     """
 
     client: int
@@ -150,6 +151,7 @@ class Reply:
     spent: Mapping[str, float] = field(default_factory=dict)
     failure: str = ""
     traceback: str = ""
+    tries: int = 1
 
     @property
     def seconds(self) -> float:

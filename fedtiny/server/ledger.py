@@ -28,6 +28,7 @@ class Traffic:
         measuring_flops: Modelled FLOPs of orders without training, client by client.
         dropped: Client -> why nothing of it was used: it failed, or its upload was refused.
         refused: How many of these sent something.
+        retried: Tries of clients beyond the first, whether they worked or not.
         simulated_seconds: What it would have taken on the devices that `devices` describes; 0 if it describes none.
         joules: Energy of all those devices; likewise.
     """
@@ -37,6 +38,7 @@ class Traffic:
     measuring_flops: dict[int, float] = field(default_factory=dict)
     dropped: dict[int, str] = field(default_factory=dict)
     refused: int = 0
+    retried: int = 0
     simulated_seconds: float = 0.0
     joules: float = 0.0
 
@@ -132,6 +134,10 @@ class Ledger:
         """The upload, or a ValueError that says why there is none."""
         order, packing = asked.of(reply.client), asked.packing(reply.client)
         reason, place = reply.failure, reply.traceback
+        self.traffic.retried += reply.tries - 1
+        if reply.buffer is not None and reply.tries > 1:
+            self._tell(reply.client, f"{reason}; it answered when it was tried again", order, place)
+            place = ""
         if reply.buffer is not None:
             try:
                 return decode_upload(reply.buffer, order, packing, reply.client, self.examples_most)
@@ -141,10 +147,13 @@ class Ledger:
                 self.traffic.refused += 1
         self.traffic.dropped[reply.client] = reason
         self.held.pop(reply.client, None)  # Nobody knows what it still has.
+        self._tell(reply.client, reason, order, place)
+        raise ValueError(reason)
+
+    def _tell(self, client: int, reason: str, order: Order, place: str) -> None:
         if not self._told:
             self._told = True
-            self.tell(f"{name_of(reply.client)} {reason} ({when(order.round)})" + (f"\n{place}" if place else ""))
-        raise ValueError(reason)
+            self.tell(f"{name_of(client)} {reason} ({when(order.round)})" + (f"\n{place}" if place else ""))
 
     def play(self, order: Order, clients: Sequence[int], wanted: int, deadline_s: float | None) -> Outcome:
         """Who of the clients would answer `order` first, on the devices they are."""

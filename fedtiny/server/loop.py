@@ -88,6 +88,7 @@ def rounds(
                 clients=tuple(clients),
                 dropped={str(client): reason for client, reason in sorted(traffic.dropped.items())},
                 refused=traffic.refused,
+                retried=traffic.retried,
                 train_loss=tally.loss,
                 test_loss=examined.loss if examined else None,
                 test_accuracy=examined.accuracy if examined else None,

@@ -66,7 +66,8 @@ class Console(Sink):
             f"{f'{done}/{self._rounds}':>9} {record.train_loss:7.4f} {accuracy:>9} {100 * record.density:7.3f} % "
             f"{human_bytes(record.upload_bytes):>9} {human_bytes(record.download_bytes):>9} {eta:>7}"
             + (f"  [cyan]moved {moved}[/cyan]" if moved else "")
-            + (f"  [red]{len(record.dropped)} of {len(record.clients)} dropped[/red]" if record.dropped else ""),
+            + (f"  [red]{len(record.dropped)} of {len(record.clients)} dropped[/red]" if record.dropped else "")
+            + (f"  [yellow]{record.retried} tried again[/yellow]" if record.retried else ""),
             soft_wrap=True,
         )
         self._bar.update(self._task, completed=done, description=f"round {done}", eta=f"{eta} left")

@@ -41,6 +41,7 @@ class RoundRecord:
         clients: Who was asked.
         dropped: Client -> why nothing of it was used: it failed more often than is allowed, or its upload was refused.
         refused: How many of these did send something.
+        retried: Tries of clients beyond their first: they raised, hung or lost their process before.
         train_loss: Mean over clients, weighted by examples, of the last local epoch's loss.
         test_loss: Mean cross-entropy on the test set, in nats; None if this round was not evaluated.
         test_accuracy: Share correct on the test set, in [0, 1]; None likewise.
@@ -87,6 +88,7 @@ class RoundRecord:
     memory_bytes: int
     activation_bytes: int
     weights_sha256: str = field(repr=False)
+    retried: int = 0
     late: tuple[int, ...] = ()
     surplus: tuple[int, ...] = ()
     simulated_seconds: float | None = None

@@ -78,6 +78,7 @@ def test_a_client_that_raises_is_tried_again_and_named_with_its_cause(
         assert replies[1].buffer is None
         assert replies[1].failure == "raised IndexError: Target 99 is out of bounds. (tried 2 times)"
         assert "cross_entropy" in replies[1].traceback
+        assert replies[1].tries == 2
         assert replies[0].buffer is not None
         # The others still can be asked, and come to the same.
         assert answers(opened, order_for(network), [2]) == {2: replies[2].buffer}

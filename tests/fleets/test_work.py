@@ -6,9 +6,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fedtiny.client.world import World
+from fedtiny.fleets import RayActors
 from fedtiny.fleets.limits import usable_bytes, usable_cpus
 from fedtiny.fleets.work import Times, Work
 from fedtiny.payload.messages import Reply
+from fedtiny.sparse.engine.choose import Engine
 
 
 def work(times: Times, retries: int = 1, hopeless: set[int] | None = None, deadline_s: float | None = None) -> Work:
@@ -61,6 +64,20 @@ def test_a_client_that_fails_goes_out_alone_once_more_and_then_is_given_up() -> 
     assert last.failure == "raised"
     work(times, hopeless=hopeless).done(answer(0, 1.0))
     assert hopeless == set()
+
+
+def test_what_the_first_try_failed_of_is_told_whatever_comes_of_the_next() -> None:
+    times = Times({0: 10, 1: 10})
+    todo = work(times, retries=2)
+    for client in (0, 1):
+        todo.failed(Reply(client, None, failure="raised A", traceback="in a"))
+    worked = todo.done(answer(0, 1.0))
+    assert (worked.buffer, worked.failure, worked.traceback, worked.tries) == (b"", "raised A", "in a", 2)
+    assert todo.failed(Reply(1, None, failure="hung")) is None
+    last = todo.failed(Reply(1, None, failure="raised C", traceback="in c"))
+    assert last is not None
+    assert last.failure == "raised A; in the end raised C (tried 3 times)"
+    assert (last.traceback, last.tries) == ("in a", 3)
 
 
 def test_nobody_waits_behind_a_suspect_and_who_was_given_up_goes_alone() -> None:
@@ -122,6 +139,39 @@ def test_the_least_of_machine_cgroup_and_slurm_counts(tmp_path: Path, monkeypatc
     assert usable_bytes(tmp_path) == 4_000_000
     monkeypatch.setenv("SLURM_MEM_PER_NODE", "3")
     assert usable_bytes(tmp_path) == 3_000_000
+    monkeypatch.setattr("fedtiny.fleets.limits.usable_cpus", lambda: 2)
+    monkeypatch.setenv("SLURM_MEM_PER_CPU", "1")
+    assert usable_bytes(tmp_path) == 2_000_000
+
+
+@pytest.mark.parametrize(
+    ("line", "folder", "names"),
+    [
+        ("0::/slurm/job_7/step_0", "", ("memory.max", "memory.current")),
+        ("9:cpu,memory:/slurm/job_7/step_0", "memory", ("memory.limit_in_bytes", "memory.usage_in_bytes")),
+    ],
+)
+def test_a_limit_of_any_cgroup_around_us_counts_and_cached_files_do_not(
+    tmp_path: Path, line: str, folder: str, names: tuple[str, str]
+) -> None:
+    (tmp_path / "proc/self").mkdir(parents=True)
+    (tmp_path / "proc/self/cgroup").write_text(f"1:pids:/elsewhere\n{line}\n")
+    job = tmp_path / "sys/fs/cgroup" / folder / "slurm/job_7"
+    (job / "step_0").mkdir(parents=True)
+    (job / names[0]).write_text("9000\n")
+    (job / names[1]).write_text("5000\n")
+    assert usable_bytes(tmp_path) == 4000
+    (job / "memory.stat").write_text("anon 4000\ninactive_file 1000\n")
+    assert usable_bytes(tmp_path) == 5000
+
+
+@pytest.mark.parametrize("engine", [Engine(name="dense")], ids=["dense"])
+def test_more_actors_than_fit_are_refused_before_ray_starts(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("fedtiny.fleets.limits.usable_bytes", lambda: 4_100_000_000)
+    told = r"fleet\.actors: 500 need about 0\.8 GB of memory each, and what is free has room for 5; lower fleet\.actors"
+    fleet = RayActors(actors=500)
+    with fleet.booting(), pytest.raises(ValueError, match=told), fleet.open(world, 3, 3):
+        pass
 
 
 def test_slurms_cpus_count(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -46,7 +46,8 @@ class Troubled(Mapping[int, Indices]):
                 case "raise":
                     raise LookupError("the disk of this device is broken")
                 case "memory":
-                    raise MemoryError("cannot allocate")
+                    # PyTorch's words: what it raises is no MemoryError.
+                    raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes.")
                 case "die":
                     os.kill(os.getpid(), signal.SIGKILL)
                 case "hang":

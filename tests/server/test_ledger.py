@@ -48,6 +48,33 @@ def ledger_of(world: World, network: Network, liars: set[int], quorum: float, to
     return Ledger(Lying(world, liars), world.layout, network, 200, quorum, told.append)
 
 
+class Retrying:
+    """Clients that answered when they were tried again."""
+
+    size = 3
+
+    def __init__(self, world: World) -> None:
+        self.fleet = InlineFleet(world, 3)
+
+    @property
+    def spent(self) -> dict[str, float]:
+        return {}
+
+    def send(self, order: Order, clients: Sequence[int]) -> Iterator[Reply]:
+        for reply in self.fleet.send(order, clients):
+            yield replace(reply, tries=2, failure="raised OSError: x", traceback="in read")
+
+
+def test_a_failure_whose_retry_worked_is_told_once_and_counted(network: Network, world: World) -> None:
+    told: list[str] = []
+    ledger = Ledger(Retrying(world), world.layout, network, 200, 1.0, told.append)
+    order = Dense().order(network, ServerState(0, network.weights, None), TRAINING)
+    assert len(list(ledger.ask(order, [0, 2]))) == 2
+    traffic = ledger.take()
+    assert (traffic.retried, traffic.dropped) == (2, {})
+    assert told == ["client 0 raised OSError: x; it answered when it was tried again (in round 1)\nin read"]
+
+
 def test_who_lies_is_as_if_not_there_and_is_told_once(network: Network, world: World) -> None:
     told: list[str] = []
     ledger = ledger_of(world, network, {1}, 0.5, told)
