@@ -51,7 +51,9 @@ class Prepared:
     @property
     def layout(self) -> Layout:
         """Names and shapes of the network's weights."""
-        return Layout({name: x.shape for name, x in self.network.weights.items()}, frozenset(self.network.prunable))
+        _, height, width = self.network.input_shape
+        shapes = {name: x.shape for name, x in self.network.weights.items()}
+        return Layout(shapes, frozenset(self.network.prunable), height * width)
 
     @property
     def world(self) -> World:

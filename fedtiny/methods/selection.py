@@ -71,9 +71,19 @@ def with_statistics(weights: Weights, uploads: Iterable[Upload], aggregation: Ag
 
 
 def candidate_loss(answers: Iterable[Loss]) -> float:
-    """sum_k L_k / sum_k n_k: the loss of a mean development example of the federation."""
+    """sum_k L_k / sum_k n_k: the loss of a mean development example of the federation.
+
+    A loss that is no number within bounds counts as the worst of the others, so that no client alone can veto a
+    candidate; and a candidate is hopeless (NaN) unless more than half of the clients have such a number, so that none
+    alone can vouch for one.
+    """
     answers = list(answers)
-    return math.fsum(answer.total for answer in answers) / sum(answer.examples for answer in answers)
+    sound = [answer for answer in answers if not answer.hopeless]
+    if 2 * len(sound) <= len(answers):
+        return math.nan
+    worst = max(answer.total / answer.examples for answer in sound)
+    totals = (worst * answer.examples if answer.hopeless else answer.total for answer in answers)
+    return math.fsum(totals) / sum(answer.examples for answer in answers)
 
 
 def best(losses: Sequence[float]) -> int:

@@ -1,5 +1,6 @@
 """The messages: what the server asks of a client, what crosses back, and what the server reads in it."""
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Self
@@ -108,6 +109,12 @@ class Order:
         if self.holdout == 0:
             return 0
         return max(0, min(max(1, round(self.holdout * examples)), examples - 2))
+
+    def seen_most(self, examples: int) -> int:
+        """Examples that a client may have measured on, at most, which claims so many that are not held out."""
+        if self.holdout == 0:
+            return examples
+        return math.ceil((examples + 0.5) / (1 - self.holdout)) - examples
 
     def sends(self, loss: float) -> bool:
         """Whether a client sends its weights whose last epoch had this mean loss."""

@@ -21,10 +21,13 @@ class Layout:
     Attributes:
         shapes: Name -> shape of every parameter and floating-point buffer, in the network's order.
         prunable: Names of the weights that a mask may cover.
+        positions: Values a channel that one example gives a layer, at most: a picture's pixels, since no network makes
+            pictures larger. Where nobody says how many, very many.
     """
 
     shapes: Mapping[str, torch.Size]
     prunable: frozenset[str]
+    positions: int = 2**20
 
     @property
     def sizes(self) -> dict[str, int]:

@@ -17,7 +17,7 @@ from torch import Tensor
 from fedtiny.payload.bits import pack_mask, unpack_mask
 from fedtiny.payload.messages import Order, Upload
 from fedtiny.payload.packing import Packing
-from fedtiny.payload.probes import LARGEST, Answer
+from fedtiny.payload.probes import LARGEST, Answer, Most
 from fedtiny.payload.values import EXACT
 from fedtiny.sparse.mask import Mask
 
@@ -102,9 +102,11 @@ def decode_upload(
         raise ValueError(f"the training loss is not finite, got {loss}: {DIVERGED}")
     rest = memoryview(buffer)[start + written :]
     answers: list[Answer] = []
+    seen = order.seen_most(examples)
+    most = Most(seen, seen * packing.layout.positions)
     for probe in order.probes:
         answer, taken = probe.decode(rest, packing.layout.sizes)
-        answer.check(packing.layout.sizes, packing.places)
+        answer.check(packing.layout.sizes, packing.places, most)
         answers.append(answer)
         rest = rest[taken:]
     return Upload(client, examples, loss, values, packing, tuple(answers), len(buffer), mask)

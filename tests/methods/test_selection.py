@@ -62,6 +62,25 @@ def test_the_loss_is_weighted_by_development_examples() -> None:
     assert candidate_loss([Loss(10.0, 10), Loss(60.0, 20)]) == pytest.approx(70 / 30)
 
 
+NAN, INF = float("nan"), float("inf")
+
+
+@pytest.mark.parametrize(
+    ("answers", "expected"),
+    [
+        # One of three counts as the worse of the two others: (10 + 60 + 3 * 10) / 40.
+        ([Loss(10.0, 10), Loss(60.0, 20), Loss(NAN, 10)], 2.5),
+        ([Loss(10.0, 10), Loss(60.0, 20), Loss(INF, 10)], 2.5),
+        ([Loss(10.0, 10), Loss(60.0, 20), Loss(3e38, 10)], 2.5),
+        ([Loss(NAN, 10), Loss(60.0, 20), Loss(INF, 10)], NAN),  # one alone cannot vouch for a candidate
+        ([Loss(1.0, 10), Loss(NAN, 10)], NAN),
+        ([Loss(INF, 10)], NAN),
+    ],
+)
+def test_one_client_can_neither_veto_a_candidate_nor_vouch_for_it(answers: list[Loss], expected: float) -> None:
+    assert candidate_loss(answers) == pytest.approx(expected, nan_ok=True)
+
+
 @pytest.mark.parametrize(
     ("losses", "chosen"),
     [([2.0, 1.0, 3.0], 1), ([1.0, 1.0], 0), ([float("nan"), 5.0], 1), ([float("nan"), float("inf")], 1)],

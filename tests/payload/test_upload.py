@@ -27,7 +27,9 @@ from fedtiny.sparse.mask import Mask
 
 # A layer of eight weights, of which 1, 4 and 6 are kept; a batch norm of two channels.
 LAYOUT = Layout(
-    {"w": torch.Size([2, 4]), "n.running_mean": torch.Size([2]), "n.running_var": torch.Size([2])}, frozenset({"w"})
+    {"w": torch.Size([2, 4]), "n.running_mean": torch.Size([2]), "n.running_var": torch.Size([2])},
+    frozenset({"w"}),
+    positions=16,
 )
 KEEP = torch.tensor([[0, 1, 0, 0], [1, 0, 1, 0]], dtype=torch.bool)
 PACKING = Packing.of(LAYOUT, Mask({"w": KEEP}))
@@ -95,6 +97,7 @@ def with_head(examples: int, loss: float, count: int = 7) -> bytes:
         (sent(places=(2, 2)), "gradients of w must be of ascending places below 8"),
         (sent(places=(0, 4)), "gradients of w must be of pruned places, got some of kept ones"),
         (sent(gradient=float("nan")), "gradients of w are not finite"),
+        (sent(gradient=-3e38), r"gradients of w must lie within 1e\+08, got 3e\+38"),
     ],
 )
 def test_a_lie_is_refused_with_its_reason(buffer: bytes, reason: str) -> None:
@@ -119,6 +122,12 @@ def test_places_beyond_a_layer_whose_size_is_no_power_of_two_are_refused() -> No
         (Statistics({"n": Moments(torch.tensor([0.0, float("nan")]), torch.ones(2), 4)}), "statistics of n must be"),
         (Statistics({"n": Moments(torch.zeros(2), torch.tensor([1.0, -1.0]), 4)}), "no variance below 0"),
         (Statistics({"n": Moments(torch.zeros(2), torch.ones(2), 0)}), "of some values"),
+        (Statistics({"n": Moments(torch.zeros(2), torch.tensor([1.0, 3e38]), 4)}), r"within 1e\+08, got 3e\+38"),
+        (Statistics({"n": Moments(torch.tensor([0.0, -2e8]), torch.ones(2), 4)}), r"within 1e\+08, got 2e\+08"),
+        (Statistics({"n": Moments(torch.zeros(2), torch.ones(2), 81)}), "of n must be of at most 80 values, got 81"),
+        (Statistics({"n": Moments(torch.zeros(2), torch.ones(2), 4_000_000_000)}), "at most 80 values, got 4000000000"),
+        (Accuracy(5, 6), "accuracy must be of at most 5 examples, got 6"),
+        (Loss(1.0, 4_000_000_000), "the loss must be of at most 5 examples, got 4000000000"),
         (Accuracy(5, 4), "correct must be at most the examples, got 5 of 4"),
         (Loss(-1.0, 4), "must be at least 0, got -1.0 of 4"),
         (Loss(1.0, 0), "must be at least 0, got 1.0 of 0"),
@@ -130,6 +139,24 @@ def test_measurements_that_cannot_be_are_refused(answer: Statistics | Loss | Acc
     buffer = encode_upload(Upload(1, 5, float("nan"), None, PACKING, (answer,)))
     with pytest.raises(ValueError, match=reason):
         decode_upload(buffer, asked, PACKING, 1, 100)
+
+
+@pytest.mark.parametrize("total", [float("nan"), float("inf"), 1e39, 3e38])
+def test_the_loss_of_a_hopeless_candidate_is_no_lie(total: float) -> None:
+    buffer = encode_upload(Upload(1, 5, float("nan"), None, PACKING, (Loss(total, 5),)))
+    (answer,) = decode_upload(buffer, order(LocalLoss(), trains=False), PACKING, 1, 100).answers
+    assert isinstance(answer, Loss)
+    assert answer.hopeless
+
+
+@pytest.mark.parametrize("holdout", [0.0, 0.01, 0.1, 0.2, 0.5, 0.9])
+@pytest.mark.parametrize("examples", [2, 3, 4, 5, 10, 11, 99, 1000])
+def test_an_honest_client_never_measures_on_more_than_it_may(holdout: float, examples: int) -> None:
+    asked = Order(0, WEIGHTS, None, None, (), holdout=holdout)
+    aside = asked.held_out(examples)
+    trained = examples - aside
+    seen = aside if holdout else trained
+    assert seen <= asked.seen_most(trained) <= (trained + 2) / (1 - holdout)
 
 
 def harmless(buffer: bytes) -> None:

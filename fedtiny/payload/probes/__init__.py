@@ -8,7 +8,7 @@ from typing import Annotated
 from pydantic import Field
 
 from fedtiny.payload.probes.accuracy import Accuracy, LocalAccuracy
-from fedtiny.payload.probes.base import LARGEST, Demand, Look, Places, Question, Sizes
+from fedtiny.payload.probes.base import LARGEST, Demand, Look, Most, Places, Question, Sizes
 from fedtiny.payload.probes.batch_norm import BatchNormStatistics, Moments, Statistics
 from fedtiny.payload.probes.gradient_flow import GradientFlow
 from fedtiny.payload.probes.loss import LocalLoss, Loss
@@ -32,6 +32,7 @@ __all__ = [
     "Look",
     "Loss",
     "Moments",
+    "Most",
     "Places",
     "Probe",
     "Question",

@@ -6,7 +6,7 @@ from typing import Literal
 
 import numpy as np
 
-from fedtiny.payload.probes.base import Places, Question, Sizes
+from fedtiny.payload.probes.base import Most, Places, Question, Sizes
 
 __all__ = ["Accuracy", "LocalAccuracy"]
 
@@ -22,10 +22,12 @@ class Accuracy:
         """The bytes on the wire: 8."""
         return struct.pack("<II", self.correct, self.examples)
 
-    def check(self, sizes: Sizes, places: Places) -> None:
+    def check(self, sizes: Sizes, places: Places, most: Most) -> None:
         """Raises a ValueError that says what no honest client could have measured."""
         if self.correct > self.examples:
             raise ValueError(f"correct must be at most the examples, got {self.correct} of {self.examples}")
+        if self.examples > most.examples:
+            raise ValueError(f"accuracy must be of at most {most.examples} examples, got {self.examples}")
 
 
 class LocalAccuracy(Question):

@@ -10,7 +10,7 @@ from torch import Tensor
 from fedtiny.payload.training import Training
 from fedtiny.value import Value
 
-__all__ = ["LARGEST", "Demand", "Look", "Places", "Question", "Sizes", "floats"]
+__all__ = ["LARGEST", "Demand", "Look", "Most", "Places", "Question", "Sizes", "floats"]
 
 LARGEST = 1e8
 """Numbers beyond it are refused. Batch-norm variances of narrow layers do reach 1e6; and exact sums need a bound."""
@@ -54,6 +54,19 @@ class Look:
     def examples(self, there: float) -> float:
         """How many it sees of so many."""
         return there if self.batches is None else min(there, self.batches * self.batch)
+
+
+@dataclass(frozen=True, slots=True)
+class Most:
+    """What a client can have seen at most to answer a question: who claims more lies.
+
+    Attributes:
+        examples: Examples it measured on.
+        values: Values a channel that a batch-norm layer saw of them.
+    """
+
+    examples: int
+    values: int
 
 
 class Question(Value):

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fedtiny.payload.probes.base import Places, Question, Sizes, floats
+from fedtiny.payload.probes.base import LARGEST, Most, Places, Question, Sizes, floats
 
 __all__ = ["BatchNormStatistics", "Moments", "Statistics"]
 
@@ -40,11 +40,16 @@ class Statistics:
         layers = (self.layers[name.removesuffix(".running_mean")] for name in sizes if name.endswith(".running_mean"))
         return b"".join(struct.pack("<I", x.count) + x.mean.numpy().tobytes() + x.var.numpy().tobytes() for x in layers)
 
-    def check(self, sizes: Sizes, places: Places) -> None:
+    def check(self, sizes: Sizes, places: Places, most: Most) -> None:
         """Raises a ValueError that says what no honest client could have measured."""
         for name, x in self.layers.items():
             if x.count < 1 or not x.mean.isfinite().all() or not x.var.isfinite().all() or (x.var < 0).any():
                 raise ValueError(f"statistics of {name} must be finite, with no variance below 0, of some values")
+            if x.count > most.values:
+                raise ValueError(f"statistics of {name} must be of at most {most.values} values, got {x.count}")
+            largest = max(float(x.mean.abs().max()), float(x.var.max()))
+            if largest > LARGEST:
+                raise ValueError(f"statistics of {name} must lie within {LARGEST:g}, got {largest:g}")
 
 
 class BatchNormStatistics(Question):

@@ -1,31 +1,46 @@
 """The loss on local data: the second half of FedTiny's adaptive batch-norm selection."""
 
+import math
 import struct
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 
-from fedtiny.payload.probes.base import Places, Question, Sizes
+from fedtiny.payload.probes.base import LARGEST, Most, Places, Question, Sizes
 
 __all__ = ["LocalLoss", "Loss"]
+
+_FLOAT32_MOST = 3.4e38  # more does not fit the wire
 
 
 @dataclass(frozen=True, slots=True)
 class Loss:
-    """Answers `LocalLoss`: the sum of the losses of all development examples, and how many there are."""
+    """Answers `LocalLoss`: the sum of the losses of all development examples, and how many there are.
+
+    Of a hopeless candidate an honest client may measure NaN, infinity or any size: such an answer is no lie, but
+    no number to count with either (see `hopeless`).
+    """
 
     total: float
     examples: int
 
+    @property
+    def hopeless(self) -> bool:
+        """Whether the mean loss is no number within bounds."""
+        return not self.total <= LARGEST * self.examples
+
     def encode(self, sizes: Sizes) -> bytes:
         """The bytes on the wire: 8."""
-        return struct.pack("<fI", self.total, self.examples)
+        total = self.total if not self.total > _FLOAT32_MOST else math.inf
+        return struct.pack("<fI", total, self.examples)
 
-    def check(self, sizes: Sizes, places: Places) -> None:
-        """Raises a ValueError that says what no honest client could have measured. NaN is: of a hopeless candidate."""
+    def check(self, sizes: Sizes, places: Places, most: Most) -> None:
+        """Raises a ValueError that says what no honest client could have measured."""
         if self.total < 0 or self.examples < 1:
             raise ValueError(f"the loss of some examples must be at least 0, got {self.total} of {self.examples}")
+        if self.examples > most.examples:
+            raise ValueError(f"the loss must be of at most {most.examples} examples, got {self.examples}")
 
 
 class LocalLoss(Question):

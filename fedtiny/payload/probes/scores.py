@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from fedtiny.payload.probes.base import LARGEST, Places, Sizes, floats
+from fedtiny.payload.probes.base import LARGEST, Most, Places, Sizes, floats
 
 __all__ = ["Scores", "decode_scores"]
 
@@ -20,7 +20,7 @@ class Scores:
         """The bytes on the wire: 4 a weight."""
         return b"".join(values.numpy().tobytes() for values in self.layers.values())
 
-    def check(self, sizes: Sizes, places: Places) -> None:
+    def check(self, sizes: Sizes, places: Places, most: Most) -> None:
         """Raises a ValueError that says what no honest client could have measured."""
         for name, values in self.layers.items():
             if not values.isfinite().all():

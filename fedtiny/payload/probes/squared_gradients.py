@@ -5,7 +5,7 @@ from typing import Literal
 import numpy as np
 import torch
 
-from fedtiny.payload.probes.base import Demand, Places, Question, Sizes
+from fedtiny.payload.probes.base import Demand, Most, Places, Question, Sizes
 from fedtiny.payload.probes.scores import Scores, decode_scores
 
 __all__ = ["SquaredGradients", "Squares"]
@@ -16,7 +16,7 @@ class Squares(Scores):
 
     __slots__ = ()
 
-    def check(self, sizes: Sizes, places: Places) -> None:
+    def check(self, sizes: Sizes, places: Places, most: Most) -> None:
         """Raises a ValueError that says what no honest client could have measured."""
         for name, values in self.layers.items():  # they are sorted, never summed exactly: any size will do
             if not values.isfinite().all():

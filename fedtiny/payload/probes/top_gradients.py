@@ -10,7 +10,7 @@ from pydantic import Field
 from torch import Tensor
 
 from fedtiny.payload.bits import index_bits, pack_bits, unpack_bits
-from fedtiny.payload.probes.base import Demand, Places, Question, Sizes, floats
+from fedtiny.payload.probes.base import LARGEST, Demand, Most, Places, Question, Sizes, floats
 
 __all__ = ["Gradients", "TopGradients"]
 
@@ -28,11 +28,14 @@ class Gradients:
             for name, (indices, values) in self.layers.items()
         )
 
-    def check(self, sizes: Sizes, places: Places) -> None:
+    def check(self, sizes: Sizes, places: Places, most: Most) -> None:
         """Raises a ValueError that says what no honest client could have measured."""
         for name, (indices, values) in self.layers.items():
             if not values.isfinite().all():
                 raise ValueError(f"gradients of {name} are not finite: it diverged")
+            if len(values) and float(values.abs().max()) > LARGEST:
+                largest = float(values.abs().max())
+                raise ValueError(f"gradients of {name} must lie within {LARGEST:g}, got {largest:g}: it diverged")
             if len(indices) and (int(indices[-1]) >= sizes[name] or (indices.diff() <= 0).any()):
                 raise ValueError(f"gradients of {name} must be of ascending places below {sizes[name]}")
             if torch.isin(indices, places[name]).any():

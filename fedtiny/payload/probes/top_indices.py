@@ -10,7 +10,7 @@ from pydantic import Field
 from torch import Tensor
 
 from fedtiny.payload.bits import index_bits, pack_bits, unpack_bits
-from fedtiny.payload.probes.base import Demand, Places, Question, Sizes
+from fedtiny.payload.probes.base import Demand, Most, Places, Question, Sizes
 
 __all__ = ["Indices", "TopIndices"]
 
@@ -25,7 +25,7 @@ class Indices:
         """The bytes on the wire: ceil(log2 N) bits an index, rounded up for each parameter."""
         return b"".join(pack_bits(x.numpy(), index_bits(sizes[name])) for name, x in self.layers.items())
 
-    def check(self, sizes: Sizes, places: Places) -> None:
+    def check(self, sizes: Sizes, places: Places, most: Most) -> None:
         """Raises a ValueError that says what no honest client could have measured."""
         for name, indices in self.layers.items():
             if len(indices) and (int(indices[-1]) >= sizes[name] or (indices.diff() <= 0).any()):
