@@ -47,7 +47,7 @@ _ORDER = struct.Struct("<ifI")  # round, development share, bytes of the instruc
 _LIMIT = struct.Struct("<f")
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
 class Held:
     """What a client still holds of earlier orders.
 

@@ -1,24 +1,27 @@
 """What a run needs to go on as if it had never stopped, on disk after every round.
 
-One safetensors file a checkpoint: tensors by name, everything else as JSON in its metadata; no pickle. It is written
-beside its place, flushed to the disk and moved there, so it is there whole or not at all; the one before it is kept.
+One safetensors file a checkpoint: tensors by number, everything else as JSON in its metadata; no pickle. Equal
+masks and shared weights are there once, and a mask takes a bit a weight: what clients hold costs what is different in
+it. The file is written beside its place, flushed to the disk and moved there, so it is there whole or not at all; the
+one before it is kept.
 """
 
-import errno
+import hashlib
 import json
-import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
+import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from fedtiny.disk import replaced
 from fedtiny.methods.base import ServerState
 from fedtiny.payload.codec import Held
 from fedtiny.payload.training import Training
-from fedtiny.server.fingerprint import fingerprint
 from fedtiny.server.ledger import Traffic
 from fedtiny.sparse.mask import Mask
 
@@ -38,6 +41,9 @@ class Checkpoint:
         seconds: Wall-clock time so far.
         seconds_to_first_round: The part of it until the first round was over.
         pretrained_sha256: Fingerprint of the pretrained weights, which the first mask was chosen on.
+        settings: The run's configuration.
+        versions: Package -> version that it was made with.
+        times: Who -> kind -> seconds so far: where the time went.
     """
 
     state: ServerState
@@ -46,6 +52,9 @@ class Checkpoint:
     seconds: float
     seconds_to_first_round: float
     pretrained_sha256: str = ""
+    settings: Mapping[str, object] = field(default_factory=dict)
+    versions: Mapping[str, str] = field(default_factory=dict)
+    times: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
 
 
 def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:
@@ -55,20 +64,22 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:
         OSError: It cannot be written; the ones before are still there.
     """
     folder.mkdir(exist_ok=True)
-    state = checkpoint.state
-    tensors = {f"weights/{name}": tensor for name, tensor in state.weights.items()}
-    tensors |= {f"memory/{name}": tensor for name, tensor in state.memory.items()}
-    tensors |= _masked("mask", state.mask)
+    state, shelf = checkpoint.state, _Shelf()
     unique = list({id(held): held for held in checkpoint.held.values()}.values())
     numbers = {id(held): i for i, held in enumerate(unique)}
-    for i, held in enumerate(unique):
-        tensors |= {f"held/{i}/weights/{name}": tensor for name, tensor in held.weights.items()}
-        tensors |= _masked(f"held/{i}/mask", held.mask)
     about = {
         "round": state.round,
-        "names": list(tensors),  # the format forgets their order
-        "weights_sha256": fingerprint(state.weights, state.mask),
-        "held": [None if x.training is None else x.training.model_dump(mode="json") for x in unique],
+        "weights": shelf.put(state.weights),
+        "mask": _masked(shelf, state.mask),
+        "memory": shelf.put(state.memory),
+        "held": [
+            {
+                "weights": shelf.put(held.weights),
+                "mask": _masked(shelf, held.mask),
+                "training": None if held.training is None else held.training.model_dump(mode="json"),
+            }
+            for held in unique
+        ],
         "holders": {client: numbers[id(held)] for client, held in checkpoint.held.items()},
         "selection": [
             checkpoint.selection.upload_bytes,
@@ -80,18 +91,19 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:
         "seconds": checkpoint.seconds,
         "seconds_to_first_round": checkpoint.seconds_to_first_round,
         "pretrained_sha256": checkpoint.pretrained_sha256,
+        "settings": checkpoint.settings,
+        "versions": checkpoint.versions,
+        "times": checkpoint.times,
+        "groups": shelf.groups,
+        "bits": shelf.bits,
+        "digests": shelf.digests,
     }
-    path = folder / f"{state.round:06d}.safetensors"
-    scratch = path.with_suffix(".new")
-    # Clones: the format refuses tensors that share memory, as masks of server and clients do.
-    try:
-        save_file({name: tensor.clone() for name, tensor in tensors.items()}, scratch, {"fedtiny": json.dumps(about)})
-        _flush(scratch)
-    except (OSError, SafetensorError) as error:
-        scratch.unlink(missing_ok=True)
-        raise OSError(errno.EIO, f"{error}", str(path)) from error
-    scratch.replace(path)
-    _flush(folder)
+    told = json.dumps(about)
+    with replaced(folder / f"{state.round:06d}.safetensors") as scratch:
+        try:
+            save_file(shelf.tensors, scratch, {"fedtiny": told, "sha256": hashlib.sha256(told.encode()).hexdigest()})
+        except SafetensorError as error:
+            raise OSError(str(error)) from error
     for old in sorted(folder.glob("*.safetensors"))[:-_KEPT]:
         old.unlink()
 
@@ -101,54 +113,104 @@ def load_checkpoint(folder: Path) -> Checkpoint | None:
     for path in sorted(folder.glob("*.safetensors"), reverse=True):
         try:
             return _read(path)
-        except (OSError, SafetensorError, ValueError, KeyError):  # torn: the one before it will do
+        except (OSError, SafetensorError, ValueError, KeyError, TypeError):  # torn: the one before it will do
             continue
     return None
 
 
 def _read(path: Path) -> Checkpoint:
     with safe_open(path, framework="pt") as file:
-        about = json.loads(file.metadata()["fedtiny"])
-        tensors = {name: file.get_tensor(name) for name in about["names"]}
-    weights, mask = _under(tensors, "weights"), _mask(tensors, "mask")
-    if fingerprint(weights, mask) != about["weights_sha256"]:
-        raise ValueError(f"{path} holds other weights than it says")
+        told = file.metadata()
+        about = json.loads(told["fedtiny"])
+        if hashlib.sha256(told["fedtiny"].encode()).hexdigest() != told["sha256"]:
+            raise ValueError(f"{path} says something else than was written")
+        stored = [file.get_tensor(str(i)) for i in range(len(about["digests"]))]
+    tensors = [_unpacked(x, about["bits"].get(str(i))) for i, x in enumerate(stored)]
+    if [_digest(tensor) for tensor in tensors] != about["digests"]:
+        raise ValueError(f"{path} holds other tensors than it says")
+    # One object a group: what was shared is shared again.
+    groups = [{name: tensors[i] for name, i in group.items()} for group in about["groups"]]
+    masks = {i: Mask(groups[i]) for i in {about["mask"], *(x["mask"] for x in about["held"])} if i is not None}
     held = [
         Held(
-            _under(tensors, f"held/{i}/weights"),
-            _mask(tensors, f"held/{i}/mask"),
-            None if training is None else Training.model_validate(training),
+            groups[x["weights"]],
+            masks.get(x["mask"]),
+            None if x["training"] is None else Training.model_validate(x["training"]),
         )
-        for i, training in enumerate(about["held"])
+        for x in about["held"]
     ]
     up, down, flops, seconds, joules = about["selection"]
     measuring = {int(client): count for client, count in flops.items()}
     return Checkpoint(
-        state=ServerState(about["round"], weights, mask, _under(tensors, "memory")),
+        state=ServerState(about["round"], groups[about["weights"]], masks.get(about["mask"]), groups[about["memory"]]),
         held={int(client): held[i] for client, i in about["holders"].items()},
         selection=Traffic(up, down, measuring, simulated_seconds=seconds, joules=joules),
         seconds=about["seconds"],
         seconds_to_first_round=about["seconds_to_first_round"],
-        pretrained_sha256=about.get("pretrained_sha256", ""),  # older checkpoints do not tell
+        pretrained_sha256=about["pretrained_sha256"],
+        settings=about["settings"],
+        versions=about["versions"],
+        times=about["times"],
     )
 
 
-def _masked(prefix: str, mask: Mask | None) -> dict[str, Tensor]:
-    return {} if mask is None else {f"{prefix}/{name}": keep for name, keep in mask.keep.items()}
+class _Shelf:
+    """Named tensors: each object once, and booleans of equal content once.
+
+    Attributes:
+        tensors: Number -> tensor as it is stored: booleans are packed.
+        digests: Of the tensors' content, in the order of their numbers.
+        bits: Number -> shape of what is packed.
+        groups: Name -> number, for each group of different content.
+    """
+
+    def __init__(self) -> None:
+        self.tensors: dict[str, Tensor] = {}
+        self.digests: list[str] = []
+        self.bits: dict[str, list[int]] = {}
+        self.groups: list[dict[str, int]] = []
+        self._places: dict[tuple[tuple[str, int], ...], int] = {}
+        self._seen: dict[int, int] = {}  # number by the tensor's id
+        self._masks: dict[str, int] = {}  # number by digest
+
+    def put(self, named: Mapping[str, Tensor]) -> int:
+        """The number of the group; its names keep their order, which the format forgets."""
+        group = {name: self._number(tensor) for name, tensor in named.items()}
+        place = self._places.setdefault(tuple(group.items()), len(self.groups))
+        if place == len(self.groups):
+            self.groups.append(group)
+        return place
+
+    def _number(self, tensor: Tensor) -> int:
+        if id(tensor) not in self._seen:
+            self._seen[id(tensor)] = self._stored(tensor, _digest(tensor))
+        return self._seen[id(tensor)]
+
+    def _stored(self, tensor: Tensor, digest: str) -> int:
+        number = len(self.digests)
+        if tensor.dtype == torch.bool:
+            if digest in self._masks:
+                return self._masks[digest]
+            self._masks[digest] = number
+            self.bits[str(number)] = list(tensor.shape)
+            self.tensors[str(number)] = torch.from_numpy(np.packbits(tensor.numpy()))
+        else:  # a clone: the format refuses tensors that share memory, as views do
+            self.tensors[str(number)] = tensor.clone(memory_format=torch.contiguous_format)
+        self.digests.append(digest)
+        return number
 
 
-def _under(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    return {name.removeprefix(f"{prefix}/"): x for name, x in tensors.items() if name.startswith(f"{prefix}/")}
+def _masked(shelf: _Shelf, mask: Mask | None) -> int | None:
+    return None if mask is None else shelf.put(mask.keep)
 
 
-def _mask(tensors: Mapping[str, Tensor], prefix: str) -> Mask | None:
-    keep = _under(tensors, prefix)
-    return Mask(keep) if keep else None
+def _unpacked(stored: Tensor, shape: list[int] | None) -> Tensor:
+    if shape is None:
+        return stored
+    size = torch.Size(shape)
+    return torch.from_numpy(np.unpackbits(stored.numpy(), count=size.numel()).astype(bool)).view(size)
 
 
-def _flush(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+def _digest(tensor: Tensor) -> str:
+    about = f"{tensor.dtype}{list(tensor.shape)}".encode()
+    return hashlib.sha256(about + tensor.contiguous().numpy().tobytes()).hexdigest()

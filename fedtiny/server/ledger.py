@@ -12,6 +12,7 @@ from fedtiny.payload.upload import decode_upload
 from fedtiny.server.asked import Asked
 from fedtiny.server.cohort import Population
 from fedtiny.server.devices import Outcome, play
+from fedtiny.server.holdings import Holdings
 from fedtiny.sparse.network import Network
 from fedtiny.stopwatch import Stopwatch
 
@@ -76,7 +77,7 @@ class Ledger:
     population: Population | None = None
     watch: Stopwatch = field(default_factory=Stopwatch)
     traffic: Traffic = field(default_factory=Traffic)
-    held: dict[int, Held] = field(default_factory=dict)
+    held: Holdings = field(default_factory=Holdings)
     _told: bool = False
 
     @property

@@ -18,7 +18,7 @@ class MaskAware(Protocol):
         """Takes the mask of its weight: a bool tensor of its shape; None keeps all."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
 class Mask:
     """The kept weights of a network: one boolean tensor for each prunable parameter.
 
