@@ -146,7 +146,7 @@ class Krum(Value):
 
     name: Literal["krum"] = "krum"
     liars: Annotated[int, Field(ge=0)] = 1
-    """Clients of a round that may lie; it holds as long as at least 2 * liars + 3 answer."""
+    """Clients of a round that may lie; it holds as long as at least 2 * liars + 3 and chosen + liars + 2 answer."""
     chosen: Annotated[int, Field(ge=1)] = 1
     """Clients of least score to average: 1 is Krum, more is Multi-Krum."""
 
@@ -156,7 +156,7 @@ class Krum(Value):
 
     def least(self) -> int:
         """Clients that must answer for its promise to hold."""
-        return max(2 * self.liars + 3, self.chosen)
+        return max(2 * self.liars + 3, self.chosen + self.liars + 2)
 
     def held_bytes(self, size: int, clients: int) -> int:
         """Bytes held for a round at most: all uploads of `size` numbers, again as a matrix, and that in float64."""

@@ -151,6 +151,11 @@ class Outcome:
     seconds: float
     joules: float
 
+    @property
+    def asked(self) -> int:
+        """Clients asked."""
+        return len(self.accepted) + len(self.late) + len(self.surplus)
+
 
 def play(tasks: Mapping[int, Task], wanted: int, deadline_s: float | None) -> Outcome:
     """Lets everyone asked work until `wanted` have answered, nobody is left, or the deadline is reached.

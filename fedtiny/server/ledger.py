@@ -60,7 +60,7 @@ class Ledger:
         layout: The network's names and shapes.
         network: The network, for what measuring it costs.
         examples_most: More training examples than this no client can have.
-        quorum: Share of the clients asked that must answer, in (0, 1].
+        quorum: Share of the answers wanted that must come, in (0, 1].
         tell: Is told of the first client that fails, with its traceback; the rest are counted.
         traffic: What crossed since the last `take`.
         held: What each client still holds of earlier orders.
@@ -85,8 +85,14 @@ class Ledger:
         """Clients in the federation."""
         return self.fleet.size
 
-    def ask(self, order: Order, clients: Sequence[int]) -> Iterator[Upload]:
+    def ask(self, order: Order, clients: Sequence[int], wanted: int | None = None) -> Iterator[Upload]:
         """Has every client carry out `order`, counts the messages both ways, and leaves out whoever fails.
+
+        Args:
+            order: What to do.
+            clients: Ids in [0, size), or `SERVER`.
+            wanted: Answers that the quorum is a share of, where it would have been more clients but that some are
+                late; None is these clients.
 
         Raises:
             ClientFailed: Fewer than the quorum answered.
@@ -109,11 +115,14 @@ class Ledger:
                 flops = 0.0 if order.training else asked.effort(upload.client).flops(upload.examples)["rigl"]
                 measured[upload.client] = measured.get(upload.client, 0.0) + flops
             yield upload
-        needed = max(1, math.ceil(self.quorum * len(clients) - 1e-9))
+        wanted = len(clients) if wanted is None else wanted
+        needed = max(1, math.ceil(self.quorum * wanted - 1e-9))
         if answered < needed:
+            if late := wanted - len(clients):
+                reasons.insert(0, f"{late} too late for devices.deadline_s")
             more = f"; and {len(reasons) - 3} more" if len(reasons) > 3 else ""
             raise ClientFailed(
-                f"{answered} of {len(clients)} answered {when(order.round)}, fewer than the quorum of {needed}: "
+                f"{answered} of {wanted} answered {when(order.round)}, fewer than the quorum of {needed}: "
                 f"{'; '.join(reasons[:3])}{more}"
             )
 

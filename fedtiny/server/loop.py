@@ -68,12 +68,13 @@ def rounds(
         order = plan.method.order(network, state, plan.training.at(r, plan.rounds))
         outcome = _simulated(plan, ledger, order)
         clients = cohort(ledger.size, plan.cohort, plan.seed, r) if outcome is None else list(outcome.accepted)
+        wanted = len(clients) if outcome is None else min(_wanted(plan, ledger), outcome.asked)
         order = order.to(clients)
         dense = replace(order, mask=None, probes=(), adjust=None, signs=None, personal={})
         tally = _Tally(Asked(order, network, ledger.layout), Effort.of(plan.reference, dense))
         with ledger.watch.on("fold"):
-            uploads = tally.watch(ledger.ask(order, clients))
-            state = plan.method.absorb(network, state, uploads, plan.aggregation.fold())
+            uploads = tally.watch(ledger.ask(order, clients, wanted))
+            state = plan.method.absorb(network, state, _enough(plan, uploads, r), plan.aggregation.fold())
         evaluated = (r + 1) % plan.evaluate_every == 0 or r + 1 == plan.rounds
         models = Models.of(plan.method, network, state, plan.reference)
         with ledger.watch.on("evaluate"):
@@ -121,7 +122,7 @@ def _simulated(plan: Plan, ledger: Ledger, order: Order) -> Outcome | None:
     people = ledger.population
     if people is None:
         return None
-    wanted = min(plan.cohort or ledger.size, ledger.size)
+    wanted = _wanted(plan, ledger)
     outcome = ledger.play(order, people.asked(wanted, order.round), wanted, people.devices.deadline_s)
     if not outcome.accepted:
         raise ClientFailed(
@@ -130,6 +131,24 @@ def _simulated(plan: Plan, ledger: Ledger, order: Order) -> Outcome | None:
         )
     ledger.deliver(order, [*outcome.late, *outcome.surplus])
     return outcome
+
+
+def _wanted(plan: Plan, ledger: Ledger) -> int:
+    return min(plan.cohort or ledger.size, ledger.size)
+
+
+def _enough(plan: Plan, uploads: Iterable[Upload], round: int) -> Iterator[Upload]:
+    """The uploads, unless fewer bring weights than the aggregation takes to mean anything."""
+    sent = 0
+    for upload in uploads:
+        sent += upload.values is not None
+        yield upload
+    least = plan.aggregation.least()
+    if plan.method.folds and 0 < sent < least:  # of none at all nothing is aggregated
+        raise ClientFailed(
+            f"{sent} clients sent weights {when(round)}, but {plan.aggregation.name} so set needs {least}; raise "
+            f"cohort, devices.over_selection or devices.deadline_s, or set aggregation=mean"
+        )
 
 
 class _Tally:

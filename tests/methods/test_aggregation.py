@@ -59,10 +59,27 @@ def test_a_liar_moves_the_mean_and_none_of_the_others(aggregation: AnyAggregatio
 
 @pytest.mark.parametrize(
     ("aggregation", "least"),
-    [(Mean(), 1), (Median(), 3), (TrimmedMean(trim=0.1), 10), (TrimmedMean(trim=0.34), 3), (Krum(liars=2), 7)],
+    [
+        (Mean(), 1),
+        (Median(), 3),
+        (TrimmedMean(trim=0.1), 10),
+        (TrimmedMean(trim=0.34), 3),
+        (Krum(liars=2), 7),
+        (Krum(liars=1, chosen=3), 6),
+    ],
 )
 def test_the_clients_that_a_promise_takes(aggregation: AnyAggregation, least: int) -> None:
     assert aggregation.least() == least
+
+
+@pytest.mark.parametrize(("liars", "chosen"), [(1, 1), (1, 3), (1, 5), (2, 8), (3, 2)])
+def test_krum_never_averages_a_liar_where_enough_answer(liars: int, chosen: int) -> None:
+    krum = Krum(liars=liars, chosen=chosen)
+    honest = [(float(k % 3), float(k % 2)) for k in range(krum.least() - liars)]
+    for where in range(len(honest) + 1):  # whatever ids the liars have
+        # Together they are as near to one another as can be.
+        rows = [*honest[:where], *[(1e3, 1e3)] * liars, *honest[where:]]
+        assert max(folded(krum, uploads(*rows))) <= 2
 
 
 def test_a_name_alone_will_do_and_too_few_clients_are_refused(

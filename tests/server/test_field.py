@@ -78,6 +78,27 @@ def test_a_deadline_that_nobody_meets_stops_the_run(tmp_path: Path, capsys: pyte
     assert "no client can answer in round 1 within devices.deadline_s (1e-06 s); raise it, or ask for less" in told
 
 
+@pytest.mark.parametrize(
+    ("setting", "told"),
+    [
+        ("quorum=1.0", "2 of 3 answered in round 1, fewer than the quorum of 3: 1 too late for devices.deadline_s"),
+        (
+            "aggregation=median",
+            "2 clients sent weights in round 1, but median so set needs 3; raise cohort, devices.over_selection or "
+            "devices.deadline_s, or set aggregation=mean",
+        ),
+    ],
+)
+def test_who_is_late_is_missed_by_the_quorum_and_by_the_aggregation(
+    tmp_path: Path, setting: str, told: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = [str(SMOKE), f"devices={{{CLASSES}, deadline_s: 0.5}}", setting, f"out={tmp_path / 'out'}"]
+    assert main(["run", *words]) == 1
+    says, way_on = capsys.readouterr().err.splitlines()[-2:]
+    assert says == told
+    assert way_on.startswith("go on with: python -m fedtiny resume ")
+
+
 def test_a_simulated_run_that_was_broken_off_goes_on_to_the_same_figures(tmp_path: Path) -> None:
     words = [str(SMOKE), f"devices={{{CLASSES}, deadline_s: 0.5}}", "cohort=2"]
     whole, broken = tmp_path / "whole", tmp_path / "broken"
