@@ -1,12 +1,15 @@
 """Files that are there whole or not at all."""
 
 import errno
+import fcntl
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-__all__ = ["replaced", "write_whole"]
+from safetensors import SafetensorError
+
+__all__ = ["replaced", "sole", "write_whole"]
 
 
 @contextmanager
@@ -22,8 +25,9 @@ def replaced(path: Path) -> Iterator[Path]:
         _flush(scratch)
         scratch.replace(path)
         _flush(path.parent)
-    except OSError as error:
-        raise OSError(error.errno or errno.EIO, error.strerror or str(error), str(path)) from error
+    except (OSError, SafetensorError) as error:
+        failure = error if isinstance(error, OSError) else OSError(str(error))
+        raise OSError(failure.errno or errno.EIO, failure.strerror or str(failure), str(path)) from error
     finally:
         scratch.unlink(missing_ok=True)
 
@@ -32,6 +36,24 @@ def write_whole(path: Path, text: str) -> None:
     """Writes `text` to `path`; a process that ends on the way, however it ends, leaves what was there before."""
     with replaced(path) as scratch:
         scratch.write_text(text, encoding="utf-8")
+
+
+@contextmanager
+def sole(folder: Path) -> Iterator[bool]:
+    """Whether no other process is in such a context of this folder; if so, none gets in until this one leaves, or ends.
+
+    The lock is the folder's own: a lock on a file in it would be lost when the file is replaced.
+    """
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield False
+        else:
+            yield True
+    finally:
+        os.close(handle)
 
 
 def _flush(path: Path) -> None:

@@ -5,7 +5,6 @@ method.begin -> (method.order -> fleet -> method.absorb -> evaluate -> record) *
 """
 
 import copy
-import fcntl
 import json
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -20,11 +19,13 @@ from fedtiny import seeds
 from fedtiny.client.world import World
 from fedtiny.config.load import ConfigError
 from fedtiny.config.schema import RunConfig
+from fedtiny.disk import replaced, sole, write_whole
 from fedtiny.methods.base import ServerState
 from fedtiny.payload.fleet import Fleet
 from fedtiny.payload.training import Training
 from fedtiny.prepare import Prepared
-from fedtiny.server.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from fedtiny.resumption import other_versions, resumption, versions
+from fedtiny.server.checkpoint import Checkpoint, save_checkpoint
 from fedtiny.server.evaluate import Examiner
 from fedtiny.server.fingerprint import fingerprint
 from fedtiny.server.ledger import Ledger
@@ -38,7 +39,7 @@ from fedtiny.summary import protocol, starting, summarise
 from fedtiny.table import Table
 from fedtiny.track.record import RoundRecord
 from fedtiny.track.report import write_report
-from fedtiny.track.sinks import JsonLines, Sink, read_records
+from fedtiny.track.sinks import JsonLines, Sink
 
 __all__ = ["RunResult", "run"]
 
@@ -72,7 +73,7 @@ def run(prepared: Prepared, folder: Path, sinks: Sequence[Sink] = (), resume: bo
 
     Raises:
         ClientFailed: Fewer clients answered than the quorum.
-        ConfigError: The fleet cannot be opened, or another process makes this run.
+        ConfigError: The fleet cannot be opened, another process makes this run, or it cannot be resumed.
         OSError: Something cannot be written; what was written before is whole.
     """
     began, watch = time.perf_counter(), Stopwatch()
@@ -84,9 +85,9 @@ def run(prepared: Prepared, folder: Path, sinks: Sequence[Sink] = (), resume: bo
     with ExitStack() as stack:
         stack.enter_context(_claimed(folder))
         stack.enter_context(watch.on("other"))
-        (folder / "config.yaml").write_text(yaml.safe_dump(settings, sort_keys=False), encoding="utf-8")
-        found = load_checkpoint(checkpoints) if resume else None
-        records = read_records(folder / "rounds.jsonl", found.state.round) if found else []
+        found, records = resumption(folder, config) if resume else (None, [])
+        if not found:
+            write_whole(folder / "config.yaml", yaml.safe_dump(settings, sort_keys=False))
         everyone = [JsonLines(folder / "rounds.jsonl", records), *sinks]
         for sink in everyone:
             stack.callback(sink.close)
@@ -96,6 +97,9 @@ def run(prepared: Prepared, folder: Path, sinks: Sequence[Sink] = (), resume: bo
             fleet = stack.enter_context(_fleet(config, world))
             for sink in everyone:
                 sink.start(start)
+        if found and (remark := other_versions(found.versions)):
+            for sink in everyone:
+                sink.remark(remark)
 
         def tell(trouble: str) -> None:
             for sink in everyone:
@@ -114,8 +118,16 @@ def run(prepared: Prepared, folder: Path, sinks: Sequence[Sink] = (), resume: bo
         ledger.held.update(found.held if found else {})
         tables = config.method.findings(network, first)
         for sink in everyone:
-            sink.found(tables)
             sink.resumed(records)
+            sink.found(tables)
+        earlier: Mapping[str, Mapping[str, float]] = found.times if found else {}
+
+        def times() -> dict[str, dict[str, float]]:
+            driver, clients = watch.so_far(), dict(fleet.spent)
+            driver["put"] = clients.pop("put", 0.0) - put
+            driver["wait"] = driver.get("wait", 0.0) - driver["put"]
+            return {who: _sum(earlier.get(who, {}), told) for who, told in (("driver", driver), ("clients", clients))}
+
         spent, first_round = (found.seconds, found.seconds_to_first_round) if found else (0.0, 0.0)
         plan = Plan(
             config.method,
@@ -138,23 +150,36 @@ def run(prepared: Prepared, folder: Path, sinks: Sequence[Sink] = (), resume: bo
                 for sink in everyone:
                     sink.round(record)
                 so_far = spent + time.perf_counter() - began
-                where = Checkpoint(state, ledger.held, selection, so_far, first_round, pretrained)
-                save_checkpoint(checkpoints, where)
+                save_checkpoint(
+                    checkpoints,
+                    Checkpoint(
+                        state,
+                        ledger.held,
+                        selection,
+                        so_far,
+                        first_round,
+                        pretrained,
+                        settings,
+                        versions(),
+                        times(),
+                    ),
+                )
         models = Models.of(config.method, network, final, prepared.reference)
         last = last or models.examine(test, start.class_counts)  # where only the files were missing
         assert last is not None
         seconds = {"seconds": spent + time.perf_counter() - began, "seconds_to_first_round": first_round}
         with watch.on("log"):
-            save_model(folder / "model.safetensors", final.weights, final.mask, _about(prepared))
+            with replaced(folder / "model.safetensors") as path:
+                save_model(path, final.weights, final.mask, _about(prepared))
             if models.own:
-                save_masks(folder / "personal.safetensors", {client: own.mask for client, own in models.own.items()})
-        put = fleet.spent.get("put", 0.0) - put
-        driver = watch.seconds | {"put": put, "wait": watch.seconds.get("wait", 0.0) - put}
-        times = {"driver": driver, "clients": {k: x for k, x in fleet.spent.items() if k != "put"}}
-        summary = summarise(prepared, final, records, selection, last) | seconds | {"time": times}
+                with replaced(folder / "personal.safetensors") as path:
+                    save_masks(path, {client: own.mask for client, own in models.own.items()})
+        summary = summarise(prepared, final, records, selection, last) | seconds | {"time": times()}
         summary |= {"protocol": shared | {"pretrained_weights_sha256": pretrained}}
-        (folder / "summary.json").write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
-        write_report(folder / "report.html", settings, start, tables, records, summary, last.confusion.tolist())
+        with replaced(folder / "report.html") as path:
+            write_report(path, settings, start, tables, records, summary, last.confusion.tolist())
+        # Last of all: with it the run counts as finished.
+        write_whole(folder / "summary.json", json.dumps(summary, indent=2) + "\n")
         for sink in everyone:
             sink.finish(summary)
     return RunResult(summary, records, tables, final)
@@ -163,12 +188,14 @@ def run(prepared: Prepared, folder: Path, sinks: Sequence[Sink] = (), resume: bo
 @contextmanager
 def _claimed(folder: Path) -> Iterator[None]:
     """Keeps other processes from making the same run, until the context or this process ends."""
-    with (folder / "config.yaml").open("a") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise ConfigError([f"{folder}: this run is going on in another process; wait for it, or end it"]) from None
+    with sole(folder) as alone:
+        if not alone:
+            raise ConfigError([f"{folder}: this run is going on in another process; wait for it, or end it"])
         yield
+
+
+def _sum(before: Mapping[str, float], now: Mapping[str, float]) -> dict[str, float]:
+    return {key: before.get(key, 0.0) + now.get(key, 0.0) for key in (*before, *now)}
 
 
 @contextmanager

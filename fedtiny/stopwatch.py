@@ -31,6 +31,11 @@ class Stopwatch:
             self._note()
             self._doing.pop()
 
+    def so_far(self) -> dict[str, float]:
+        """The seconds of each activity up to now."""
+        self._note()
+        return dict(self.seconds)
+
     def _note(self) -> None:
         now = time.perf_counter()
         if self._doing:

@@ -10,8 +10,10 @@ from pathlib import Path
 import yaml
 
 from fedtiny.compare.grid import Cell, Grid
+from fedtiny.config.changes import changes
 from fedtiny.config.load import ConfigError, load
 from fedtiny.config.schema import RunConfig
+from fedtiny.disk import sole, write_whole
 from fedtiny.sparse.engine.choose import Engine
 
 __all__ = ["Folder", "free"]
@@ -110,8 +112,8 @@ class Folder:
             path.mkdir(parents=True, exist_ok=True)
             if not self.finished(cell.name):
                 settings = yaml.safe_dump(cell.config.model_dump(mode="json"), sort_keys=False)
-                _replace(path / "config.yaml", settings)
-        _replace(self.path / _GRID, yaml.safe_dump(told, sort_keys=False))
+                write_whole(path / "config.yaml", settings)
+        write_whole(self.path / _GRID, yaml.safe_dump(told, sort_keys=False))
 
     def read(self) -> tuple[Grid, list[Cell]]:
         """The comparison as it was written.
@@ -160,31 +162,13 @@ class Folder:
 def free(folder: Path, patience_s: float = 30.0) -> None:
     """Waits until no other process makes the run of this folder: one that was killed may take a moment to go."""
     end = time.monotonic() + patience_s
-    with (folder / "config.yaml").open("a") as file:
-        while time.monotonic() < end:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
-                time.sleep(0.2)
-            else:
-                fcntl.flock(file, fcntl.LOCK_UN)
+    while time.monotonic() < end:
+        with sole(folder) as alone:
+            if alone:
                 return
-
-
-def _replace(path: Path, text: str) -> None:
-    scratch = path.with_suffix(".new")
-    scratch.write_text(text, encoding="utf-8")
-    scratch.replace(path)
+        time.sleep(0.2)
 
 
 def _differences(before: RunConfig, after: RunConfig) -> list[str]:
     """Dotted keys whose values differ, but for what makes a run no other run."""
-    old, new = _leaves(before.model_dump(mode="json")), _leaves(after.model_dump(mode="json"))
-    keys = [key for key in (old | new) if key.split(".")[0] not in _BESIDE]
-    return [key for key in keys if old.get(key) != new.get(key)]
-
-
-def _leaves(tree: object, path: str = "") -> dict[str, object]:
-    if not isinstance(tree, dict) or not tree:
-        return {path: tree}
-    return {k: x for key, value in tree.items() for k, x in _leaves(value, f"{path}.{key}" if path else key).items()}
+    return changes(before.model_dump(mode="json"), after.model_dump(mode="json"), _BESIDE)

@@ -52,6 +52,11 @@ class Console(Sink):
 
     def resumed(self, records: Sequence[RoundRecord]) -> None:
         self._before = len(records)
+        if records:
+            self._terminal.print(f"goes on after round {len(records)}")
+
+    def remark(self, text: str) -> None:
+        Terminal(stderr=True, highlight=False).print(f"note: {escape(text)}", soft_wrap=True)
 
     def trouble(self, text: str) -> None:
         Terminal(stderr=True, highlight=False).print(escape(text), soft_wrap=True)

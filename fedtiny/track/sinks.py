@@ -1,11 +1,13 @@
 """Where a run's numbers go."""
 
 import json
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import IO
 
+from fedtiny.disk import write_whole
 from fedtiny.table import Table
 from fedtiny.track.record import RoundRecord, Start
 
@@ -23,6 +25,9 @@ class Sink:
 
     def resumed(self, records: Sequence[RoundRecord]) -> None:
         """These rounds were made before; none in a run that was not broken off."""
+
+    def remark(self, text: str) -> None:
+        """Something that a person should know, in a line."""
 
     def trouble(self, text: str) -> None:
         """The first client has failed: who, when and why, then the traceback if there is one."""
@@ -46,15 +51,14 @@ class JsonLines(Sink):
         self._file: IO[str] | None = None
 
     def start(self, start: Start) -> None:
-        scratch = self._path.with_suffix(".new")
-        scratch.write_text("".join(_line(record) for record in self._before), encoding="utf-8")
-        scratch.replace(self._path)
+        write_whole(self._path, "".join(_line(record) for record in self._before))
         self._file = self._path.open("a", encoding="utf-8")
 
     def round(self, record: RoundRecord) -> None:
         assert self._file is not None
         self._file.write(_line(record))
         self._file.flush()
+        os.fsync(self._file.fileno())  # A checkpoint follows, and is not to know of more rounds than this file.
 
     def close(self) -> None:
         if self._file is not None:

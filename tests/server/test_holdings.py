@@ -57,4 +57,4 @@ def test_checkpoints_grow_with_the_masks_and_not_with_the_clients(make_run: Runn
     weights = sum(4 * x.numel() for x in found.state.weights.values())
     masks = len(set(map(id, everyone))) * found.state.mask.wire_bytes()
     size = (tmp_path / "run" / "checkpoints" / "000040.safetensors").stat().st_size
-    assert size < 1.2 * (weights + masks) + 25_000
+    assert size < weights + masks + 60_000  # names, digests, and the settings of each order that someone holds
