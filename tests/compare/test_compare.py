@@ -142,6 +142,7 @@ def wait_for(what: Callable[[], bool], seconds: float) -> None:
         time.sleep(0.05)
 
 
+@pytest.mark.slow
 def test_ctrl_c_then_kill_9_then_resume_give_the_bits_of_an_unbroken_run(tmp_path: Path) -> None:
     out = tmp_path / "out"
     words = [str(SMOKE), "methods=static,fedtiny", "density=0.1", "seeds=1", "rounds=150", "engine=dense"]
