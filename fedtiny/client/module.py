@@ -63,6 +63,8 @@ class Classifier(pl.LightningModule):
         optimizer.zero_grad()
         loss = functional.cross_entropy(self(images), labels)
         loss.backward()
+        if (longest := self.training_settings.clip_norm) is not None:
+            nn.utils.clip_grad_norm_([x for group in optimizer.param_groups for x in group["params"]], longest)
         optimizer.step()
         self._losses.append(loss.detach())
         self._examples.append(len(labels))

@@ -41,7 +41,7 @@ from fedtiny.payload.fleet import Federation
 from fedtiny.payload.messages import Order, Upload
 from fedtiny.payload.probes import Gradients, TopGradients
 from fedtiny.payload.training import Training
-from fedtiny.sparse.allocate import Noisy
+from fedtiny.sparse.allocate import Around, Noisy
 from fedtiny.sparse.mask import Mask
 from fedtiny.sparse.network import Network, Weights
 from fedtiny.sparse.schedule import adjustment
@@ -60,7 +60,9 @@ class FedTiny(Method):
     candidates: Annotated[int, Field(ge=1)] | None = None
     """Candidate masks to choose from; none is the paper's ceil(0.1 / density); 1 is no choice."""
     noise: Annotated[float, Field(ge=0, le=1)] = 0.5
-    """Spread of the candidates' layer densities: density * (1 - noise) to density * (1 + noise); 0 is uniform."""
+    """Spread of candidates' layer densities: those of `around` times 1 - noise to 1 + noise; 0 is `around` itself."""
+    around: Around = "uniform"
+    """Layer densities that candidates are drawn around: uniform (as published), er, or erk."""
     adapt: bool = True
     """Measure candidates' batch-norm statistics anew before their losses; false is the paper's vanilla selection."""
     bn_aggregation: Aggregation = "mean"
@@ -111,12 +113,14 @@ class FedTiny(Method):
 
     def masks(self, network: Network, pretrained: Weights, rng: np.random.Generator) -> list[Mask]:
         """The candidate pool: magnitude masks of the same weights under noisy layer densities."""
-        allocation = Noisy(noise=self.noise)
         scores = {name: pretrained[name].abs() for name in network.prunable}
-        return [keep_top(scores, allocation.counts(network.prunable, self.density, rng)) for _ in range(self.pool)]
+        return [keep_top(scores, self._counts(network, rng)) for _ in range(self.pool)]
 
     def check(self, network: Network, rng: np.random.Generator) -> None:
-        Noisy(noise=self.noise).counts(network.prunable, self.density, rng)
+        self._counts(network, rng)
+
+    def _counts(self, network: Network, rng: np.random.Generator) -> dict[str, int]:
+        return Noisy(noise=self.noise, around=self.around).counts(network.prunable, self.density, rng)
 
     def rests(self, round: int) -> bool:
         return self.fraction == 0 or adjustment(round, self.adjust_every, self.stop_round) is None

@@ -9,7 +9,7 @@ from pydantic import Field
 
 from fedtiny.value import Value
 
-__all__ = ["Allocation", "Er", "Erk", "Noisy", "Uniform", "whole_counts"]
+__all__ = ["Allocation", "Around", "Er", "Erk", "Noisy", "Uniform", "whole_counts"]
 
 Shapes = Mapping[str, Sequence[int]]
 Floats = NDArray[np.float64]
@@ -125,23 +125,30 @@ class Erk(_ErdosRenyi):
         return float(sum(shape) / np.prod(shape))
 
 
+Around = Literal["uniform", "er", "erk"]
+_CENTRES: Mapping[Around, _Density] = {"uniform": Uniform(), "er": Er(), "erk": Erk()}
+
+
 class Noisy(_Density):
-    """Every layer draws its density around the target: u * density with u uniform in [1 - noise, 1 + noise].
+    """Every layer draws its density around that of another allocation: times u, uniform in [1 - noise, 1 + noise].
 
     A draw counts only if the overall density lies in [0.98, 1] of the target (FedTiny's candidate pool).
     """
 
     name: Literal["noisy"] = "noisy"
     noise: Annotated[float, Field(ge=0, le=1)] = 0.5
-    """Half-width of the draw, as a share of the target density; 0 is uniform."""
+    """Half-width of the draw, as a share of a layer's density; 0 is the allocation itself."""
+    around: Around = "uniform"
+    """The allocation to draw around: uniform, er or erk."""
 
     def densities(self, shapes: Shapes, density: float, rng: np.random.Generator) -> Floats:
         share = _sizes(shapes) / _sizes(shapes).sum()
+        centre = _CENTRES[self.around].densities(shapes, density, rng)
         if self.noise == 0:
-            return np.full(len(shapes), density)
+            return centre
         best = np.empty(0)
         for _ in range(100):
-            draws = np.minimum(density * rng.uniform(1 - self.noise, 1 + self.noise, (1000, len(shapes))), 1.0)
+            draws = np.minimum(centre * rng.uniform(1 - self.noise, 1 + self.noise, (1000, len(shapes))), 1.0)
             overall = draws @ share / density
             accepted = np.flatnonzero((overall >= 0.98) & (overall <= 1.0))
             if len(accepted):

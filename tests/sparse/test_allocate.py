@@ -71,6 +71,15 @@ def test_without_noise_noisy_is_uniform() -> None:
     assert Noisy(noise=0).counts(SHAPES, 0.1, RNG(1)) == Uniform().counts(SHAPES, 0.1, RNG(2))
 
 
+def test_noisy_draws_around_another_allocation() -> None:
+    assert Noisy(noise=0, around="erk").counts(SHAPES, 0.2, RNG(0)) == Erk().counts(SHAPES, 0.2, RNG(0))
+    centre, share = Erk().densities(SHAPES, 0.2, RNG(0)), np.array([72, 32, 80]) / 184
+    for seed in range(50):
+        densities = Noisy(noise=0.3, around="erk").densities(SHAPES, 0.2, RNG(seed))
+        assert ((densities >= 0.7 * centre) & (densities <= 1.3 * centre)).all()
+        assert 0.98 * 0.2 <= densities @ share <= 0.2
+
+
 def test_noisy_ends_even_where_hardly_a_draw_fits() -> None:
     densities = Noisy(noise=0.5).densities({str(i): (10,) for i in range(40)}, 1.0, RNG(0))
     assert densities.max() <= 1.0
@@ -78,7 +87,7 @@ def test_noisy_ends_even_where_hardly_a_draw_fits() -> None:
 
 
 @given(
-    st.sampled_from([Uniform(), Er(), Erk(), Noisy(), Noisy(noise=1.0)]),
+    st.sampled_from([Uniform(), Er(), Erk(), Noisy(), Noisy(noise=1.0), Noisy(around="erk")]),
     st.lists(st.tuples(st.integers(1, 9), st.integers(1, 9)), min_size=1, max_size=6),
     st.floats(0.02, 1.0),
     st.integers(0, 99),
