@@ -82,7 +82,7 @@ class Client:
         self._spent = {"load": loaded - began, "train": time.perf_counter() - loaded}
         if mask is not self._packed:
             self._packed, self._packing = mask, Packing.of(world.layout, mask)
-        loss = float(self._module.epoch_loss.compute()) if trained else float("nan")
+        loss = self._module.epoch_loss if trained else float("nan")
         return Upload(
             client=client,
             examples=len(indices),
