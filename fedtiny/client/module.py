@@ -73,7 +73,7 @@ class Classifier(pl.LightningModule):
 
     def on_train_epoch_end(self) -> None:
         """Takes the losses of the epoch's batches."""
-        examples = torch.tensor(self._examples)
+        examples = torch.tensor(self._examples, device=self.device)
         # Not handed over as weights: torchmetrics forgets them where it is told not to look for NaN.
         self.epoch_loss.update((torch.stack(self._losses) * examples).sum() / examples.sum())
 

@@ -5,13 +5,30 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import torch
 from lightning import pytorch as pl
+from lightning.pytorch.strategies import SingleDeviceStrategy
 from lightning.pytorch.trainer.states import TrainerFn, TrainerStatus
 
 from fedtiny.client.module import Classifier
+from fedtiny.client.processor import CPU
 from fedtiny.data.loaders import Batches
 
 __all__ = ["DeviceTrainer"]
+
+
+class _Staying(SingleDeviceStrategy):
+    """Leaves the module where it is: the client has put it on the device, and holds references to its weights.
+
+    Lightning's own moves it to the CPU after every fit and measurement, and empties CUDA's cache.
+    """
+
+    def setup_environment(self) -> None:
+        pass
+
+    def teardown(self) -> None:
+        self.precision_plugin.teardown()
+        self.checkpoint_io.teardown()
 
 
 class DeviceTrainer(pl.Trainer):
@@ -21,11 +38,16 @@ class DeviceTrainer(pl.Trainer):
     steps that takes as long as one of them, and nothing of it has changed since the client before.
     """
 
-    def __init__(self) -> None:
-        """Makes a silent trainer for one thread of one CPU."""
+    def __init__(self, device: torch.device = CPU) -> None:
+        """Makes a silent trainer for one thread of one CPU, or one GPU.
+
+        Args:
+            device: Where the module is; batches are brought there.
+        """
         logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
         super().__init__(
-            accelerator="cpu",
+            accelerator="cpu",  # of which nothing is asked: the strategy knows the device
+            strategy=_Staying(device),
             devices=1,
             logger=False,
             enable_checkpointing=False,
