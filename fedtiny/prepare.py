@@ -19,7 +19,7 @@ from fedtiny.server.cohort import Population
 from fedtiny.server.devices import memory_problems
 from fedtiny.server.effort import Effort
 from fedtiny.sparse.cost import activation_bytes
-from fedtiny.sparse.engine.choose import Choice, choose, unable
+from fedtiny.sparse.engine.choose import CPU_ONLY, Choice, choose, unable
 from fedtiny.sparse.engine.kernels import EngineUnavailable, kernels
 from fedtiny.sparse.network import Network
 
@@ -170,7 +170,9 @@ def prepare(
             f"aggregation: {config.aggregation.name} so set needs {least} clients a round, got {clients}; raise "
             f"cohort or clients, or set aggregation=mean"
         )
-    if config.engine.name == "sparse":
+    if config.engine.name == "sparse" and config.fleet.gpus:
+        problems.append(f"engine: {CPU_ONLY}; set engine=auto or engine=dense, or fleet.gpus=0")
+    elif config.engine.name == "sparse":
         try:
             kernels(torch.float32)
         except EngineUnavailable as error:
@@ -184,6 +186,6 @@ def prepare(
         raise ConfigError(problems)
     for remark in remarks:
         tell(f"note: {remark}")
-    choice = choose(config.engine, network, config.training.batch, config.method.target, tell)
+    choice = choose(config.engine, network, config.training.batch, config.method.target, tell, config.fleet.gpus)
     config = config.model_copy(update={"engine": choice.engine})
     return Prepared(config, examples, shares, model, network, reference, choice)

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 
 import torch
+from lightning import pytorch as pl
 from torch import Tensor
 
 from fedtiny.client.probes.top_gradients import CollectTop
@@ -31,6 +32,11 @@ class CollectGrowth(CollectTop):
         self._signs: Mapping[str, Tensor] = {name: x.flatten() for name, x in (order.signs or {}).items()}
         self._along = {name: TopBuffer(self._adjust.first(self._adjust.count[name])) for name in self._signs}
 
+    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        """As for any top gradients; the signs are wanted beside them."""
+        super().setup(trainer, pl_module, stage)
+        self._signs = {name: signs.to(pl_module.device) for name, signs in self._signs.items()}
+
     def _take(self, name: str, gradient: Tensor, start: int) -> None:
         super()._take(name, gradient, start)
         if name in self._signs:
@@ -39,20 +45,24 @@ class CollectGrowth(CollectTop):
             self._along[name].push(gradient, self._keep[name][piece] | against, start)
 
     def moved(self, weights: Weights) -> Mask:
-        """The mask that the client goes on under, after training to `weights`; other layers stay as they are."""
+        """The mask that the client goes on under, after training to `weights`; other layers stay as they are.
+
+        Args:
+            weights: On the CPU, where the mask is moved: it takes few steps, once a round.
+        """
         keeps = dict(self._mask.keep)
         for name, count in self._adjust.count.items():
-            top = self.buffers[name]
+            indices, values = self.buffers[name].found
             if not weights[name].isfinite().all():
                 continue  # it diverged: the server will say so
-            possible = max(0, min(count, int((top.values.abs() > 0).sum()), int(keeps[name].sum()) - 1))
-            first, along, opposed = 0, (top.indices[:0], top.values[:0]), torch.zeros_like(keeps[name])
+            possible = max(0, min(count, int((values.abs() > 0).sum()), int(keeps[name].sum()) - 1))
+            first, along, opposed = 0, (indices[:0], values[:0]), torch.zeros_like(keeps[name])
             if name in self._signs:
                 first = self._adjust.first(possible)
-                along = (self._along[name].indices, self._along[name].values)
+                along = self._along[name].found
                 change = (weights[name] - self._order.weights[name]).sign()
-                opposed = self._signs[name].view_as(change) * change < 0
-            grown = _largest((top.indices, top.values), along, possible, first)
+                opposed = self._signs[name].cpu().view_as(change) * change < 0
+            grown = _largest((indices, values), along, possible, first)
             keeps[name] = exchanged(keeps[name], weights[name], opposed, grown, first)
         return Mask(keeps)
 

@@ -16,6 +16,7 @@ from fedtiny.client.extrude import Extrude
 from fedtiny.client.keep_mask import KeepMask
 from fedtiny.client.module import Classifier
 from fedtiny.client.probes import Answering, callback_for
+from fedtiny.client.processor import CPU, away, seeded
 from fedtiny.client.prune_activations import PruneActivations
 from fedtiny.client.trainer import DeviceTrainer
 from fedtiny.client.world import World
@@ -42,14 +43,20 @@ class Client:
     round.
     """
 
-    def __init__(self, world: World) -> None:
-        """Builds the network and the trainer once; making them anew for every client is slow and leaks memory."""
+    def __init__(self, world: World, device: torch.device = CPU) -> None:
+        """Builds the network and the trainer once; making them anew for every client is slow and leaks memory.
+
+        Args:
+            world: What clients share.
+            device: Where the network lives and computes. What comes and goes lies on the CPU.
+        """
         torch.set_num_threads(1)
-        self._world = world
+        self._world, self._device = world, device
         module = world.model.build(world.channels, world.classes, world.seed)
+        self._module = Classifier(module).to(device)
+        # Now that the module is where it stays: what it refers to the weights by would be left behind by a move.
         self._resident = Resident(module, _available(world.engine))
-        self._module = Classifier(module)
-        self._trainer = DeviceTrainer()
+        self._trainer = DeviceTrainer(device)
         self._packed: Mask | None = None
         self._packing = Packing.of(world.layout, None)
         self._spent: dict[str, float] = {}
@@ -63,8 +70,7 @@ class Client:
         self._put(order.mask, order.weights)
         mask = order.mask
         # Anything that draws from torch's global generator (augmentation, dropout) draws the client's own numbers.
-        with torch.random.fork_rng(devices=[]):
-            torch.default_generator.manual_seed(seeds.number(world.seed, *path))
+        with seeded(self._device, seeds.number(world.seed, *path)):
             probes = [callback_for(probe, order.mask) for probe in order.probes]
             loaded = time.perf_counter()
             trained = order.training is not None
@@ -79,15 +85,16 @@ class Client:
                     world.images, world.labels, indices, order.training.batch, world.data,
                     seeds.stream(world.seed, *path),
                 ))  # fmt: skip
+        # It waits for the device, if that is a GPU: what follows is told apart from the training.
+        loss = self._module.epoch_loss if trained else float("nan")
         self._spent = {"load": loaded - began, "train": time.perf_counter() - loaded}
         if mask is not self._packed:
             self._packed, self._packing = mask, Packing.of(world.layout, mask)
-        loss = self._module.epoch_loss if trained else float("nan")
         return Upload(
             client=client,
             examples=len(indices),
             loss=loss,
-            values=self._packing.pack(self._resident.weights) if trained and order.sends(loss) else None,
+            values=self._packing.pack(self._resident.weights).to(CPU) if trained and order.sends(loss) else None,
             packing=self._packing,
             answers=tuple(probe.answer() for probe in probes),
             mask=None if order.adjust is None else mask,
@@ -135,7 +142,7 @@ class Client:
         growth = CollectGrowth(order)
         before, after = order.adjust.split(order.training)
         self._fit(order, [growth], before, order.mask, batches)
-        weights = {name: tensor.clone() for name, tensor in self._resident.weights.items()}
+        weights = {name: away(tensor) for name, tensor in self._resident.weights.items()}
         mask = growth.moved(weights)
         mask.apply_(weights)
         self._put(mask, weights)

@@ -50,7 +50,7 @@ class Extrude(pl.Callback):
         for name, low in self._low.items():
             layer = pl_module.net.get_submodule(name.removesuffix(".weight"))
             kept = layer.gather(low) if isinstance(layer, Sparse) else low[self._mask.keep[name]]
-            self._layers.append((moved[name], kept.nonzero().flatten()))
+            self._layers.append((moved[name], kept.nonzero().flatten().to(pl_module.device)))
         assert trainer.max_epochs is not None
         (optimizer,) = trainer.optimizers
         self._step, self._steps = 0, trainer.max_epochs * int(trainer.num_training_batches)

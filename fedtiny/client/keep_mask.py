@@ -59,7 +59,7 @@ class KeepMask(pl.Callback):
             if name not in keep or parameter.shape != keep[name].shape:  # not masked, or a vector already
                 trainable.append(parameter)
                 continue
-            index = keep[name].flatten().nonzero().flatten()
+            index = keep[name].flatten().nonzero().flatten().to(parameter.device)
             layer = _Layer(parameter, index, nn.Parameter(parameter.detach().flatten()[index]))
             self._layers.append(layer)
             self._handles.append(parameter.register_post_accumulate_grad_hook(layer.gather))

@@ -50,7 +50,7 @@ class Classifier(pl.LightningModule):
     @property
     def epoch_loss(self) -> float:
         """Mean training loss of the current epoch, weighted by examples; NaN if the client diverged."""
-        examples = torch.tensor(self._examples)
+        examples = torch.tensor(self._examples, device=self.device)
         return float((torch.stack(self._losses) * examples).sum() / examples.sum())
 
     def on_train_epoch_start(self) -> None:

@@ -100,7 +100,11 @@ class PruneActivations(pl.Callback):
         is_input = tensor.data_ptr() == x.data_ptr() or (isinstance(layer, Sparse) and tensor.dim() == 4)
         if not is_input or not x.requires_grad:
             return tensor
-        return self._kept(tensor, x) if isinstance(layer, nn.Conv2d) else Nothing(tensor.shape, tensor.dtype)
+        return (
+            self._kept(tensor, x)
+            if isinstance(layer, nn.Conv2d)
+            else Nothing(tensor.shape, tensor.dtype, tensor.device)
+        )
 
     def _kept(self, tensor: Tensor, x: Tensor) -> Kept:
         for recent in self._recent:

@@ -12,6 +12,7 @@ from lightning.pytorch.strategies import SingleDeviceStrategy
 from lightning.pytorch.trainer.states import RunningStage, TrainerFn, TrainerStatus
 
 from fedtiny.client.module import Batch, Classifier
+from fedtiny.client.processor import CPU
 from fedtiny.data.loaders import Batches
 
 __all__ = ["DeviceTrainer"]
@@ -27,12 +28,25 @@ class _Unprofiled(PassThroughProfiler):
         return self._nothing
 
 
-class _OnCpu(SingleDeviceStrategy):
-    """A strategy that leaves batches where they are: on the CPU, like everything else here."""
+class _Staying(SingleDeviceStrategy):
+    """Leaves the module where it is: the client has put it on the device, and holds references to its weights.
+
+    Lightning's own moves it to the CPU after every fit and measurement, and empties CUDA's cache.
+    """
+
+    def setup_environment(self) -> None:
+        pass
+
+    def teardown(self) -> None:
+        self.precision_plugin.teardown()
+        self.checkpoint_io.teardown()
 
     def batch_to_device(self, batch: Batch, device: torch.device | None = None, dataloader_idx: int = 0) -> Batch:
-        """The batch."""
-        return batch
+        """The batch, brought to the device; without Lightning's hooks if it is there already."""
+        if self.root_device == CPU:
+            return batch
+        images, labels = batch
+        return images.to(self.root_device), labels.to(self.root_device)
 
 
 class DeviceTrainer(pl.Trainer):
@@ -42,13 +56,17 @@ class DeviceTrainer(pl.Trainer):
     steps that takes as long as one of them, and nothing of it has changed since the client before.
     """
 
-    def __init__(self) -> None:
-        """Makes a silent trainer for one thread of one CPU."""
+    def __init__(self, device: torch.device = CPU) -> None:
+        """Makes a silent trainer for one thread of one CPU, or one GPU.
+
+        Args:
+            device: Where the module is; batches are brought there.
+        """
         logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
         super().__init__(
-            accelerator="cpu",
+            accelerator="cpu",  # of which nothing is asked: the strategy knows the device
+            strategy=_Staying(device),
             devices=1,
-            strategy=_OnCpu(torch.device("cpu")),
             profiler=_Unprofiled(),
             logger=False,
             enable_checkpointing=False,

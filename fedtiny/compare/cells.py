@@ -61,8 +61,9 @@ def made(
         tick([names[folder] for folder in folders])
 
     if all(isinstance(cell.config.fleet, Inline) for cell in cells):
+        gpus = max(cell.config.fleet.gpus for cell in cells)
         try:
-            with closing(pooled(make, list(names), tick=told)) as endings:
+            with closing(pooled(make, list(names), tick=told, gpus=gpus)) as endings:
                 for ended in endings:
                     yield names[ended.job], ended
         except ValueError as error:

@@ -192,7 +192,9 @@ def _chosen(config: RunConfig, chosen: dict[tuple[object, ...], Engine], tell: C
     key = prepared.model.model_dump_json(), config.training.batch, target, config.engine.model_dump_json()
     if key not in chosen:
         try:
-            chosen[key] = choose(config.engine, prepared.network, config.training.batch, target, tell).engine
+            chosen[key] = choose(
+                config.engine, prepared.network, config.training.batch, target, tell, config.fleet.gpus
+            ).engine
         except EngineUnavailable as error:
             raise ConfigError([f"engine: {error}; or set engine=dense"]) from None
     return chosen[key]

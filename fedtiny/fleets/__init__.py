@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TYPE_CHECKING, Annotated, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from fedtiny.value import Value
 
@@ -21,12 +21,23 @@ __all__ = ["AnyFleet", "Inline", "RayActors"]
 Retries = Annotated[int, Field(ge=0)]
 
 
+def _shareable(gpus: float) -> float:
+    if gpus > 1 and not gpus.is_integer():
+        raise ValueError("must be a share of one GPU (at most 1), or a whole number of them")
+    return gpus
+
+
+Gpus = Annotated[float, Field(ge=0, allow_inf_nan=False), AfterValidator(_shareable)]
+
+
 class Inline(Value):
     """Clients take turns in this process: for tests, debugging, and machines without Ray."""
 
     name: Literal["inline"] = "inline"
     retries: Retries = 1
     """Tries of a client that raises, beyond the first, with the same random stream."""
+    gpus: Gpus = 0.0
+    """Anything above 0 trains on the CUDA device; in a comparison, each run takes such a share of one."""
 
     def places(self, cohort: int) -> int:
         """Clients that compute at once: one."""
@@ -38,10 +49,15 @@ class Inline(Value):
 
     @contextmanager
     def open(self, world: "World", clients: int, cohort: int) -> "Iterator[Fleet]":
-        """A fleet of `clients` in this process."""
+        """A fleet of `clients` in this process.
+
+        Raises:
+            ValueError: It is to compute on a GPU, and PyTorch sees none.
+        """
+        from fedtiny.client.processor import processor
         from fedtiny.fleets.inline import InlineFleet
 
-        yield InlineFleet(world, clients, self.retries)
+        yield InlineFleet(world, clients, self.retries, processor(self.gpus))
 
 
 class RayActors(Value):
@@ -52,6 +68,8 @@ class RayActors(Value):
     """Actor processes; auto is one a client of the round, or as many as CPUs and memory have room for."""
     cpus: Annotated[float, Field(gt=0)] = 1.0
     """CPUs that an actor takes of the cluster. It computes with one thread whatever this is: equal bits."""
+    gpus: Gpus = 0.0
+    """GPUs that an actor takes of the cluster: with 0.25, four actors share one. 0 trains on CPUs."""
     retries: Retries = 1
     """Tries of a client that raises, hangs or loses its actor, beyond the first, with the same random stream."""
     deadline_s: Annotated[float, Field(gt=0)] | None = None
@@ -69,6 +87,7 @@ class RayActors(Value):
         if lacking := self._lacking_memory():
             raise ValueError(lacking)
         from fedtiny.fleets.boot import connected
+        from fedtiny.fleets.limits import actors_on_gpus
         from fedtiny.fleets.ray import Crew, RayFleet
 
         with connected(self.address, self._promised) as free:
@@ -79,8 +98,15 @@ class RayActors(Value):
                     f"fleet.actors: {least} with {self.cpus:g} CPUs each need {least * self.cpus:g}, but "
                     f"{free['CPU']:g} are free; lower fleet.actors or fleet.cpus"
                 )
+            if self.gpus:
+                room = min(room, on_gpus := actors_on_gpus(free["GPU"], self.gpus))
+                if on_gpus < least:
+                    raise ValueError(
+                        f"fleet.gpus: {least} actors with {self.gpus:g} GPUs each must fit into those of the cluster, "
+                        f"but {free['GPU']:g} are free; lower fleet.actors or fleet.gpus, or set fleet.gpus=0"
+                    )
             actors = Crew.fitting(cohort, room, self.address is None) if self.actors == "auto" else self.actors
-            fleet = RayFleet(world, clients, Crew(actors, self.cpus, 0.0, self.retries, self.deadline_s))
+            fleet = RayFleet(world, clients, Crew(actors, self.cpus, self.gpus, self.retries, self.deadline_s))
             try:
                 yield fleet
             finally:

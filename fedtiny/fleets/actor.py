@@ -7,6 +7,7 @@ import os
 import pickle
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 
 import ray
 from ray import ObjectRef
@@ -36,12 +37,13 @@ def arrived(sent: Sent) -> Reply:
 class ClientActor:
     """A process that plays clients: a `Client` behind Ray's door."""
 
-    def __init__(self, world: World) -> None:
-        """Starts in a new process, one actor each."""
+    def __init__(self, world: World, gpus: float) -> None:
+        """Starts in a new process, one actor each; with a share of a GPU, on that which Ray has chosen for it."""
         from fedtiny.client.client import Client  # here, so that the driver need not wait for Lightning
+        from fedtiny.client.processor import processor
 
-        self._world, self._new = world, Client
-        self._client = Client(world)
+        self._new = partial(Client, world, processor(gpus))
+        self._client = self._new()
         self._box: ObjectRef[Order] | None = None
 
     def ready(self) -> int:
@@ -62,6 +64,6 @@ class ClientActor:
         for client in clients:
             reply = self._client.send(self._order, client)
             if reply.buffer is None:
-                self._client = self._new(self._world)
+                self._client = self._new()
             replies.append(_travelling(reply))
         return replies

@@ -178,7 +178,8 @@ def _free() -> dict[str, float]:
     for _ in range(20):
         told: dict[str, float] = ray.available_resources()
         free = {kind: float(told.get(kind, 0.0)) for kind in ("CPU", "GPU")}
-        if free == before or free["CPU"] == ray.cluster_resources().get("CPU"):
+        has: dict[str, float] = ray.cluster_resources()
+        if free == before or all(count == has.get(kind, 0.0) for kind, count in free.items()):
             break
         before = free
         time.sleep(0.6)

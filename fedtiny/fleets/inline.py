@@ -3,7 +3,10 @@
 import time
 from collections.abc import Iterator, Mapping, Sequence
 
+import torch
+
 from fedtiny.client.client import Client
+from fedtiny.client.processor import CPU
 from fedtiny.client.world import World
 from fedtiny.fleets.work import retold
 from fedtiny.payload.messages import Order, Reply
@@ -14,16 +17,18 @@ __all__ = ["InlineFleet"]
 class InlineFleet:
     """One `Client` plays them all."""
 
-    def __init__(self, world: World, clients: int, retries: int = 0) -> None:
+    def __init__(self, world: World, clients: int, retries: int = 0, device: torch.device = CPU) -> None:
         """Makes the one place where clients live.
 
         Args:
             world: What clients share.
             clients: Clients in the federation.
             retries: Tries of a client beyond the first, each in a new place.
+            device: Where they compute.
         """
         self._world, self._size, self._retries = world, clients, retries
-        self._client = Client(world)
+        self._device = device
+        self._client = Client(world, device)
         self._spent: dict[str, float] = {}
 
     @property
@@ -52,7 +57,7 @@ class InlineFleet:
                 break
             first = first or reply
             self._spent["failed"] = self._spent.get("failed", 0.0) + time.perf_counter() - began
-            self._client = Client(self._world)
+            self._client = Client(self._world, self._device)
             if tries > self._retries:
                 break
         return retold(reply, first, tries)

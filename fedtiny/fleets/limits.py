@@ -7,7 +7,7 @@ from pathlib import Path
 
 import joblib
 
-__all__ = ["ACTOR_BYTES", "actors_that_fit", "usable_bytes", "usable_cpus"]
+__all__ = ["ACTOR_BYTES", "actors_on_gpus", "actors_that_fit", "usable_bytes", "usable_cpus"]
 
 ACTOR_BYTES = 800_000_000
 """Memory of an actor beside its network: Python, Ray, PyTorch and Lightning, most of it its own."""
@@ -73,6 +73,14 @@ def actors_that_fit() -> int:
     """Actors that the memory has room for, at least 1."""
     left = usable_bytes()
     return 1_000_000 if left is None else max(1, left // ACTOR_BYTES)
+
+
+def actors_on_gpus(free: float, gpus: float) -> int:
+    """Actors that free GPUs have room for, each with `gpus` > 0 of them: a share is of one GPU, never of two."""
+    if gpus >= 1:
+        return int(free / gpus + 1e-6)
+    whole = int(free + 1e-6)
+    return whole * int(1 / gpus + 1e-6) + int(max(0.0, free - whole) / gpus + 1e-6)
 
 
 def _lines(path: Path) -> list[str]:

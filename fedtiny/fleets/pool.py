@@ -12,7 +12,7 @@ from ray.actor import ActorHandle
 from ray.exceptions import RayError
 
 from fedtiny.fleets.boot import connected
-from fedtiny.fleets.limits import actors_that_fit
+from fedtiny.fleets.limits import actors_on_gpus, actors_that_fit
 
 __all__ = ["Ended", "Task", "pooled"]
 
@@ -61,7 +61,11 @@ class _Call:
 
 
 def pooled(
-    task: Task, jobs: Sequence[str], retries: int = 1, tick: Callable[[Collection[str]], None] = lambda jobs: None
+    task: Task,
+    jobs: Sequence[str],
+    retries: int = 1,
+    tick: Callable[[Collection[str]], None] = lambda jobs: None,
+    gpus: float = 0.0,
 ) -> Generator[Ended, None, None]:
     """Does all jobs, as many at once as CPUs and memory have room for; yields each when it is over.
 
@@ -72,15 +76,23 @@ def pooled(
         jobs: In this order.
         retries: Tries of a job beyond the first.
         tick: Is told now and then which jobs are going on.
+        gpus: GPUs that each takes, a share if below 1.
 
     Raises:
-        ValueError: Ray cannot start.
+        ValueError: Ray cannot start, or there is no such GPU.
     """
     if not jobs:
         return
     with connected(None, None) as free:
         room = max(1, min(int(free["CPU"]), actors_that_fit(), len(jobs)))
-        made = ray.remote(num_cpus=1, max_restarts=0)(Place)
+        if gpus:
+            room = min(room, actors_on_gpus(free["GPU"], gpus))
+            if not room:
+                raise ValueError(
+                    f"fleet.gpus: a run with {gpus:g} GPUs must fit into those of the cluster, but {free['GPU']:g} are "
+                    f"free; lower fleet.gpus, or set fleet.gpus=0"
+                )
+        made = ray.remote(num_cpus=1, num_gpus=gpus, max_restarts=0)(Place)
         idle: list[ActorHandle[Place]] = []
         going: dict[ObjectRef[tuple[str, str]], _Call] = {}
         line, tries = deque(jobs), Counter[str]()

@@ -145,7 +145,7 @@ class RayFleet:
 
     def _fill(self) -> None:
         while time.monotonic() >= self._next_at and len(self._actors) < self._wanted:
-            handle = self._class.remote(self._world)
+            handle = self._class.remote(self._world, self._crew.gpus)
             assert isinstance(handle, ActorHandle)
             self._actors.append(_Actor(handle, handle.ready.remote()))
 

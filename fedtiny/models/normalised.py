@@ -114,8 +114,8 @@ class NormalisedConv2d(nn.Conv2d):
         self.register_buffer("keep", None, persistent=False)
 
     def keep_only(self, keep: Tensor | None) -> None:
-        """Takes the mask of its weights: a bool tensor of their shape, not copied; None keeps all."""
-        self.keep = keep
+        """Takes the mask of its weights: a bool tensor of their shape, not copied on one device; None keeps all."""
+        self.keep = None if keep is None else keep.to(self.weight.device)
 
     def forward(self, input: Tensor) -> Tensor:
         weight = normalise(self.weight, self.gain, self.keep)

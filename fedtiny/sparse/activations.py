@@ -109,11 +109,13 @@ class Kept:
     def of(cls, x: Tensor, density: float) -> Self:
         """The `kept_numbers` of largest magnitude, ties to the lower place. Zeros are never stored."""
         flat = x.detach().flatten()
-        magnitudes = flat.abs().numpy()
+        magnitudes = flat.abs().cpu().numpy()  # NumPy's partition: on a GPU this costs a way there and back
         chosen = _largest(magnitudes, kept_numbers(len(magnitudes), density))
         count = int(np.count_nonzero(chosen))
         places = np.flatnonzero(chosen).astype(np.int32) if 32 * count <= len(chosen) else np.packbits(chosen)
-        return cls(x.shape, x.stride(), flat[torch.from_numpy(chosen)], torch.from_numpy(places))
+        return cls(
+            x.shape, x.stride(), flat[torch.from_numpy(chosen).to(x.device)], torch.from_numpy(places).to(x.device)
+        )
 
     def restored(self) -> Tensor:
         """The tensor with zeros for what was not kept, as it lay in memory."""
@@ -145,8 +147,8 @@ class Gate:
     def of(cls, x: Tensor, ceiling: float) -> Self:
         """Open where x lies between 0 and `ceiling`, both apart."""
         x = x.detach()
-        is_open = ((x > 0) & (x < ceiling)).flatten().numpy()
-        return cls(x.shape, x.stride(), x.dtype, torch.from_numpy(np.packbits(is_open)))
+        is_open = ((x > 0) & (x < ceiling)).flatten().cpu().numpy()
+        return cls(x.shape, x.stride(), x.dtype, torch.from_numpy(np.packbits(is_open)).to(x.device))
 
     def restored(self) -> Tensor:
         """A stand-in for what went through: 1 where the gate is open, 0 where it is closed."""
@@ -159,10 +161,11 @@ class Nothing:
 
     shape: torch.Size
     dtype: torch.dtype
+    device: torch.device
 
     def restored(self) -> Tensor:
         """Any tensor of the shape."""
-        return torch.zeros(self.shape, dtype=self.dtype)
+        return torch.zeros(self.shape, dtype=self.dtype, device=self.device)
 
 
 def _largest(magnitudes: NDArray[np.float32], count: int) -> NDArray[np.bool_]:
@@ -175,9 +178,9 @@ def _largest(magnitudes: NDArray[np.float32], count: int) -> NDArray[np.bool_]:
 
 
 def _bits(packed: Tensor, count: int) -> Tensor:
-    """(count,) bool."""
-    return torch.from_numpy(np.unpackbits(packed.numpy(), count=count).view(np.bool_))
+    """(count,) bool, where the bits are."""
+    return torch.from_numpy(np.unpackbits(packed.cpu().numpy(), count=count).view(np.bool_)).to(packed.device)
 
 
 def _laid(x: Tensor, stride: tuple[int, ...]) -> Tensor:
-    return x if x.stride() == stride else torch.empty_strided(x.shape, stride, dtype=x.dtype).copy_(x)
+    return x if x.stride() == stride else torch.empty_strided(x.shape, stride, dtype=x.dtype, device=x.device).copy_(x)

@@ -24,12 +24,18 @@ class TopBuffer:
         self.peak = 0
         """The most entries that were ever held at once."""
 
+    @property
+    def found(self) -> tuple[Tensor, Tensor]:
+        """`indices` and `values`, on the CPU."""
+        return self.indices.cpu(), self.values.cpu()
+
     def push(self, values: Tensor, keep: Tensor, start: int = 0) -> None:
         """Takes the entries of `values` at which `keep` is False.
 
         Args:
-            values: (N,) float32; the piece of the stream that begins at `start`. Pieces come in order.
-            keep: (N,) bool; True is passed over (the weights that are kept already).
+            values: (N,) float32 on any device, where what is kept then lies; the piece of the stream that begins at
+                `start`. Pieces come in order.
+            keep: (N,) bool on the same device; True is passed over (the weights that are kept already).
             start: Index of `values[0]` in the whole stream.
         """
         if self._size == 0:
@@ -37,8 +43,8 @@ class TopBuffer:
         for begin in range(0, values.numel(), self._piece):
             piece = values[begin : begin + self._piece]
             pruned = (~keep[begin : begin + self._piece]).nonzero().flatten()
-            indices = torch.cat([self.indices, pruned + (start + begin)])
-            entries = torch.cat([self.values, piece[pruned]])
+            indices = torch.cat([self.indices.to(values.device), pruned + (start + begin)])
+            entries = torch.cat([self.values.to(values.device), piece[pruned]])
             self.peak = max(self.peak, len(entries))
             # A stable sort keeps the order of the stream among equals, hence the lower index.
             top = entries.abs().sort(descending=True, stable=True).indices[: self._size].sort().values

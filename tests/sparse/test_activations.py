@@ -53,7 +53,7 @@ def test_tensors_come_back_as_they_lay_in_memory() -> None:
         assert back.stride() == x.stride()
         assert back.shape == x.shape
     assert Kept.of(x, 1.0).restored().equal(x)
-    assert Nothing(x.shape, x.dtype).restored().shape == x.shape
+    assert Nothing(x.shape, x.dtype, x.device).restored().shape == x.shape
 
 
 def test_a_gate_is_open_between_0_and_the_ceiling() -> None:

@@ -37,14 +37,17 @@ class RunningMoments:
     def merge(self, count: int, mean: Tensor, var: Tensor) -> None:
         """Takes (C,) mean and biased variance of `count` values (Chan et al. 1983)."""
         mean, var = mean.double(), var.double()
+        if self.count == 0:
+            self.mean, self.squares = self.mean.to(mean.device), self.squares.to(mean.device)
         total, shift = self.count + count, mean - self.mean
         self.squares = self.squares + var * count + shift**2 * (self.count * count / total)
         self.mean = self.mean + shift * (count / total)
         self.count = total
 
     def moments(self) -> Moments:
-        """Mean and unbiased variance, float32."""
-        return Moments(self.mean.float(), (self.squares / max(1, self.count - 1)).float(), self.count)
+        """Mean and unbiased variance, float32, on the CPU."""
+        var = self.squares / max(1, self.count - 1)
+        return Moments(self.mean.float().cpu(), var.float().cpu(), self.count)
 
 
 class CollectStatistics(Answering):

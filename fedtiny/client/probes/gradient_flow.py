@@ -46,4 +46,4 @@ class CollectGradientFlow(Answering):
 
     def answer(self) -> Scores:
         """One score a weight; the largest are of those whose loss raises the gradient's norm the most."""
-        return Scores(dict(zip(self._probe.layers, self._scores, strict=True)))
+        return Scores(dict(zip(self._probe.layers, (score.cpu() for score in self._scores), strict=True)))

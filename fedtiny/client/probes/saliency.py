@@ -42,4 +42,4 @@ class CollectSaliency(Answering):
 
     def answer(self) -> Scores:
         """One score a weight."""
-        return Scores(dict(zip(self._names, self._scores, strict=True)))
+        return Scores(dict(zip(self._names, (score.cpu() for score in self._scores), strict=True)))

@@ -38,7 +38,7 @@ class AccumulateGradients(Answering):
                 self._sparse.append(layer)
                 continue
             assert isinstance(layer.weight, nn.Parameter)
-            self._sums[name] = torch.zeros(layer.weight.numel())
+            self._sums[name] = layer.weight.new_zeros(layer.weight.numel())
             self._handles.append(layer.weight.register_post_accumulate_grad_hook(partial(self._read, name)))
 
     def _read(self, name: str, parameter: Tensor) -> None:
@@ -58,4 +58,4 @@ class AccumulateGradients(Answering):
 
     def answer(self) -> Squares:
         """The squares of the sums."""
-        return Squares({name: total.square() for name, total in self._sums.items()})
+        return Squares({name: total.square().cpu() for name, total in self._sums.items()})

@@ -40,6 +40,7 @@ class CollectTop(Answering):
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         """Hooks the dense layers; `KeepMask` hooks them after this and frees what was read."""
         assert isinstance(pl_module, Classifier)
+        self._keep = {name: keep.to(pl_module.device) for name, keep in self._keep.items()}
         for name in self.buffers:
             layer = pl_module.net.get_submodule(name.removesuffix(".weight"))
             if isinstance(layer, Sparse):
@@ -82,4 +83,4 @@ class CollectTopGradients(CollectTop):
 
     def answer(self) -> Gradients:
         """The indices and signed gradients of each layer's buffer."""
-        return Gradients({name: (x.indices, x.values) for name, x in self.buffers.items()})
+        return Gradients({name: x.found for name, x in self.buffers.items()})

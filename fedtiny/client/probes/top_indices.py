@@ -11,4 +11,4 @@ class CollectTopIndices(CollectTop):
 
     def answer(self) -> Indices:
         """The indices of each layer's buffer."""
-        return Indices({name: x.indices for name, x in self.buffers.items()})
+        return Indices({name: x.found[0] for name, x in self.buffers.items()})

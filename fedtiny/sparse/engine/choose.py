@@ -20,8 +20,10 @@ from fedtiny.sparse.mask import Mask
 from fedtiny.sparse.network import Network
 from fedtiny.value import Value
 
-__all__ = ["Choice", "Engine", "choose", "crossovers", "unable"]
+__all__ = ["CPU_ONLY", "Choice", "Engine", "choose", "crossovers", "unable"]
 
+
+CPU_ONLY = "the sparse engine computes on CPUs, and fleet.gpus is above 0"
 
 _LOW, _HIGH = 0.02, 0.2
 
@@ -60,7 +62,12 @@ class _Kept(Value):
 
 
 def choose(
-    engine: Engine, network: Network, batch: int, density: float, tell: Callable[[str], None] = lambda text: None
+    engine: Engine,
+    network: Network,
+    batch: int,
+    density: float,
+    tell: Callable[[str], None] = lambda text: None,
+    gpus: float = 0.0,
 ) -> Choice:
     """Turns `auto` into what is faster on this machine, with one thread.
 
@@ -70,12 +77,17 @@ def choose(
         batch: Examples a training step.
         density: Kept / prunable weights that the method aims at; at 1 nothing is pruned.
         tell: Is told of a measurement that begins.
+        gpus: GPUs that each place computes with.
 
     Raises:
         EngineUnavailable: The user asked for `sparse`, and it cannot be had.
     """
+    if gpus and engine.name == "sparse":
+        raise EngineUnavailable(CPU_ONLY)
     if engine.name == "dense":
         return Choice(engine, "dense, as asked")
+    if gpus:
+        return Choice(Engine(name="dense"), "dense: clients train on GPUs")
     if density >= 1 or not network.prunable:
         return Choice(Engine(name="dense"), "dense: nothing is pruned")
     try:
