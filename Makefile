@@ -43,7 +43,7 @@ $(PEERS)/.ready:
 	$(PEERS)/bin/pip install --quiet --disable-pip-version-check "torch==2.13.0" "flwr[simulation]==1.41.0" "pfl[pytorch]==0.6.0" scikit-learn
 	@touch $@
 
-bench-fleet: setup $(PEERS)/.ready ## clients a second beside Flower and pfl-research, in an environment of their own (about 12 minutes)
+bench-fleet: setup $(PEERS)/.ready ## clients a second beside Flower and pfl-research, in an environment of their own (about 26 minutes)
 	$(BIN)/python benchmarks/against_peers.py $(PEERS)/bin/python
 
 asan: setup ## the engine's law with AddressSanitizer and UndefinedBehaviorSanitizer looking on
