@@ -12,6 +12,7 @@ from fedtiny.config.load import ConfigError
 from fedtiny.config.schema import RunConfig
 from fedtiny.data.examples import Examples
 from fedtiny.data.split import Shares
+from fedtiny.methods.average import exactness_problems
 from fedtiny.models.zoo import AnyModel
 from fedtiny.payload.messages import SERVER
 from fedtiny.payload.packing import Layout
@@ -128,6 +129,7 @@ def prepare(
             shares = like.shares
         else:
             shares = config.split.deal(examples.labels, config.partition, config.clients, config.seed)
+        problems += exactness_problems([len(share) for share in shares.clients])
         if config.pretraining.epochs and len(shares.public) < 2:
             problems.append(
                 f"pretraining.epochs: must be 0 where the server holds fewer than 2 public examples "
