@@ -148,6 +148,8 @@ class Ledger:
         if reply.buffer is not None and reply.tries > 1:
             self._tell(reply.client, f"{reason}; it answered when it was tried again", order, place)
             place = ""
+        elif reply.buffer is not None and reply.lost:
+            self._tell(reply.client, f"{reply.lost}; it answered when it was tried alone", order, "")
         if reply.buffer is not None:
             try:
                 return decode_upload(reply.buffer, order, packing, reply.client, self.examples_most)

@@ -53,8 +53,9 @@ class Retrying:
 
     size = 3
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, world: World, tries: int = 2, failure: str = "", traceback: str = "", lost: str = "") -> None:
         self.fleet = InlineFleet(world, 3)
+        self.told = Reply(0, None, {}, failure, traceback, tries, lost)
 
     @property
     def spent(self) -> dict[str, float]:
@@ -62,17 +63,32 @@ class Retrying:
 
     def send(self, order: Order, clients: Sequence[int]) -> Iterator[Reply]:
         for reply in self.fleet.send(order, clients):
-            yield replace(reply, tries=2, failure="raised OSError: x", traceback="in read")
+            yield replace(self.told, client=reply.client, buffer=reply.buffer)
 
 
 def test_a_failure_whose_retry_worked_is_told_once_and_counted(network: Network, world: World) -> None:
     told: list[str] = []
-    ledger = Ledger(Retrying(world), world.layout, network, 200, 1.0, told.append)
+    fleet = Retrying(world, tries=2, failure="raised OSError: x", traceback="in read")
+    ledger = Ledger(fleet, world.layout, network, 200, 1.0, told.append)
     order = Dense().order(network, ServerState(0, network.weights, None), TRAINING)
     assert len(list(ledger.ask(order, [0, 2]))) == 2
     traffic = ledger.take()
     assert (traffic.retried, traffic.dropped) == (2, {})
     assert told == ["client 0 raised OSError: x; it answered when it was tried again (in round 1)\nin read"]
+
+
+def test_a_process_that_was_lost_with_several_in_hand_is_told_once_and_nobody_is_blamed(
+    network: Network, world: World
+) -> None:
+    told: list[str] = []
+    lost = "or one of 2 others lost its actor (pid 7: End of file)"
+    fleet = Retrying(world, tries=1, lost=lost)
+    ledger = Ledger(fleet, world.layout, network, 200, 1.0, told.append)
+    order = Dense().order(network, ServerState(0, network.weights, None), TRAINING)
+    assert len(list(ledger.ask(order, [0, 1, 2]))) == 3
+    traffic = ledger.take()
+    assert (traffic.retried, traffic.dropped) == (0, {})
+    assert told == [f"client 0 {lost}; it answered when it was tried alone (in round 1)"]
 
 
 def test_who_lies_is_as_if_not_there_and_is_told_once(network: Network, world: World) -> None:
