@@ -167,6 +167,12 @@ def prepare(
             f"got {config.aggregation.name}"
         )
     least = config.aggregation.least()
+    if config.method.folds and config.method.keeps_back and least > 1:
+        problems.append(
+            f"aggregation: clients of {config.method.name} so set may keep their weights back, and fewer than the "
+            f"{least} that {config.aggregation.name} needs may be left, so it must be mean; or have the method keep "
+            f"nothing back"
+        )
     if least > (clients := min(config.cohort or config.clients, config.clients)):
         problems.append(
             f"aggregation: {config.aggregation.name} so set needs {least} clients a round, got {clients}; raise "

@@ -7,7 +7,10 @@ import pytest
 
 from fedtiny.__main__ import main
 from fedtiny.config.load import ConfigError, load
+from fedtiny.payload.fleet import ClientFailed
 from fedtiny.prepare import prepare
+from fedtiny.server.cohort import Population
+from fedtiny.server.devices import DeviceClass, Devices
 from fedtiny.track.results import number
 from tests.conftest import SMOKE, Runner
 
@@ -45,6 +48,15 @@ def test_devices_that_are_seldom_there_take_turns(make_run: Runner) -> None:
     result = make_run("devices={classes: {sensor: {availability: 0.4}}}", "rounds=12")
     assert len({x.clients for x in result.records}) > 2
     assert all(x.clients for x in result.records)
+
+
+def test_where_nobody_ever_can_take_part_the_run_stops(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("fedtiny.server.cohort.LOOKS", 50)
+    seldom = Devices(classes={"buoy": DeviceClass(availability=1e-9)})
+    people = Population(seldom, ("buoy",) * 3, dict.fromkeys(range(3), 10), 0)
+    says = r"no client could take part in round 3, however often the server looked \(50 times\); raise the availability"
+    with pytest.raises(ClientFailed, match=says):
+        people.asked(2, 2)
 
 
 def test_without_devices_nothing_is_simulated_and_with_quick_ones_the_bits_are_the_same(make_run: Runner) -> None:
