@@ -12,6 +12,7 @@ from fedtiny.config.load import ConfigError
 from fedtiny.config.schema import RunConfig
 from fedtiny.data.examples import Examples
 from fedtiny.data.split import Shares
+from fedtiny.methods.average import exactness_problems
 from fedtiny.models.zoo import AnyModel
 from fedtiny.payload.messages import SERVER
 from fedtiny.payload.packing import Layout
@@ -128,6 +129,7 @@ def prepare(
             shares = like.shares
         else:
             shares = config.split.deal(examples.labels, config.partition, config.clients, config.seed)
+        problems += exactness_problems([len(share) for share in shares.clients])
         if config.pretraining.epochs and len(shares.public) < 2:
             problems.append(
                 f"pretraining.epochs: must be 0 where the server holds fewer than 2 public examples "
@@ -165,6 +167,12 @@ def prepare(
             f"got {config.aggregation.name}"
         )
     least = config.aggregation.least()
+    if config.method.folds and config.method.keeps_back and least > 1:
+        problems.append(
+            f"aggregation: clients of {config.method.name} so set may keep their weights back, and fewer than the "
+            f"{least} that {config.aggregation.name} needs may be left, so it must be mean; or have the method keep "
+            f"nothing back"
+        )
     if least > (clients := min(config.cohort or config.clients, config.clients)):
         problems.append(
             f"aggregation: {config.aggregation.name} so set needs {least} clients a round, got {clients}; raise "

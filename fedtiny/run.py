@@ -20,6 +20,7 @@ from fedtiny.client.world import World
 from fedtiny.config.load import ConfigError
 from fedtiny.config.schema import RunConfig
 from fedtiny.disk import replaced, sole, write_whole
+from fedtiny.methods.average import MOST_EXAMPLES
 from fedtiny.methods.base import ServerState
 from fedtiny.payload.fleet import Fleet
 from fedtiny.payload.training import Training
@@ -106,7 +107,8 @@ def run(prepared: Prepared, folder: Path, sinks: Sequence[Sink] = (), resume: bo
                 sink.trouble(trouble)
 
         people = prepared.population
-        ledger = Ledger(fleet, world.layout, network, len(world.labels), config.quorum, tell, people, watch)
+        most = min(len(world.labels), MOST_EXAMPLES)  # whoever claims more could make a sum round
+        ledger = Ledger(fleet, world.layout, network, most, config.quorum, tell, people, watch)
         with watch.on("select"):
             if not found:
                 _pretrain(prepared, ledger)

@@ -9,12 +9,13 @@ from dataclasses import dataclass
 import ray
 from ray import ObjectRef
 from ray.actor import ActorHandle
-from ray.exceptions import RayError
+from ray.exceptions import OutOfMemoryError, RayError
 
 from fedtiny.fleets.boot import connected
+from fedtiny.fleets.death import cause, short_of_memory
 from fedtiny.fleets.limits import actors_on_gpus, actors_that_fit
 
-__all__ = ["Ended", "Task", "pooled"]
+__all__ = ["Ended", "Task", "died", "pooled"]
 
 Task = Callable[[str], None]
 """Makes the run of a name: a function of a module, since it travels by its name."""
@@ -131,9 +132,13 @@ def _outcome(reference: "ObjectRef[tuple[str, str]]") -> tuple[str, str, bool]:
     try:
         failure, place = ray.get(reference)
     except RayError as error:
-        failure, place = f"its process died: {' '.join(str(error).split())[:300]}", ""
-        return failure, place, "memory" in failure
-    return failure, place, failure.startswith("MemoryError")
+        return died(error)
+    return failure, place, short_of_memory(failure)
+
+
+def died(error: RayError) -> tuple[str, str, bool]:
+    """The same of a process that died. Its type says whether memory was short: any text of a death guesses at it."""
+    return f"its process died: {cause(error)}", "", isinstance(error, OutOfMemoryError)
 
 
 def _gone(calls: Sequence[_Call]) -> None:

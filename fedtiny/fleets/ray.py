@@ -270,7 +270,8 @@ class RayFleet:
         self._replace(actor, work, shrink=short)
         clients = [client for call in suspects if call.work is work for client in call.clients]
         if len(clients) > 1 or any(call.work is not work for call in suspects):
-            work.put_back(clients, alone=True)
+            others = f"one of {len(clients) - 1} others" if len(clients) > 2 else "another"
+            work.put_back(clients, alone=True, lost=f"or {others} {reason}")
             return
         (client,) = clients
         last = work.failed(Reply(client, None, failure=reason))

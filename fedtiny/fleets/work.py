@@ -69,6 +69,7 @@ class Work:
         self._suspects = set(self._alone)
         self._failures: Counter[int] = Counter()
         self._first: dict[int, Reply] = {}
+        self._lost: dict[int, str] = {}
         self._target = PORTION_S if deadline_s is None else min(PORTION_S, deadline_s / 10)
         self.left = len(line)
 
@@ -97,9 +98,10 @@ class Work:
             return False
         return self._times.expected(self._line[0], self._trains) < PORTION_S
 
-    def put_back(self, clients: Iterable[int], alone: bool = False) -> None:
-        """Has clients wait again that nobody blames; `alone` if one of them may be why their place is gone."""
+    def put_back(self, clients: Iterable[int], alone: bool = False, lost: str = "") -> None:
+        """Has clients wait again that nobody blames; `alone` if one of them may be why their place is gone: `lost`."""
         again = tuple(clients)
+        self._lost.update(dict.fromkeys(again, lost) if lost else {})
         (self._alone if alone else self._line).extendleft(reversed(again))
         if alone:
             self._suspects.update(again)
@@ -110,7 +112,8 @@ class Work:
         self._hopeless.discard(reply.client)
         self._suspects.discard(reply.client)
         self.left -= 1
-        return retold(reply, self._first.get(reply.client), self._failures[reply.client] + 1)
+        told = retold(reply, self._first.get(reply.client), self._failures[reply.client] + 1)
+        return replace(told, lost=self._lost.get(reply.client, ""))
 
     def failed(self, reply: Reply) -> Reply | None:
         """Has the client wait for another try; or, after the last, gives what to say of it."""

@@ -8,6 +8,8 @@ that the rounding of the addition does it (Demmel and Nguyen, "Fast Reproducible
 Summation", 2013).
 """
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -15,10 +17,34 @@ from fedtiny.payload.messages import Upload
 from fedtiny.payload.packing import Layout, Packing
 from fedtiny.sparse.network import Weights
 
-__all__ = ["ExactSum", "OwnersMean", "WeightedMean"]
+__all__ = ["MOST_EXAMPLES", "ExactSum", "OwnersMean", "WeightedMean", "exactness_problems"]
 
 _COARSE = 1.5 * 2.0 ** (52 - 6)
 _FINE = 1.5 * 2.0 ** (52 - 44)
+
+MOST_EXAMPLES = 300_000
+"""Of one client: times 1e8, the most that an upload may hold, a term must be below 2**45 for its cut to be exact."""
+_MOST_TOGETHER = 1_400_000
+_MOST_CLIENTS = 65_536
+
+
+def exactness_problems(examples: Sequence[int]) -> list[str]:
+    """Why sums over these clients might round, and so depend on who answers first: a line each.
+
+    Args:
+        examples: Of each client that may be asked at once. A selection asks all of them, whatever a round does.
+    """
+    most, together, clients = max(examples, default=0), sum(examples), len(examples)
+    bounds = (
+        ("each must hold", " training examples", most, MOST_EXAMPLES, "raise clients or lower split.limit"),
+        ("together must hold", " training examples", together, _MOST_TOGETHER, "lower split.limit"),
+        ("must be", "", clients, _MOST_CLIENTS, "lower it"),
+    )
+    return [
+        f"clients: {rule} at most {bound:,}{what}, or sums over them would round, got {got:,}; {way_out}"
+        for rule, what, got, bound, way_out in bounds
+        if got > bound
+    ]
 
 
 class ExactSum:
@@ -40,7 +66,7 @@ class ExactSum:
 
         Args:
             values: (size,) float32, within 1e8.
-            weight: At most 300,000; all weights together at most 1.4 million, or the sum may round.
+            weight: Within the bounds of `exactness_problems`, or the sum may round.
         """
         term, cut = self._term, self._cut
         term.copy_(values).mul_(weight)  # exact: 24 bits times 29

@@ -82,7 +82,10 @@ class Method(Value, ABC):
 
     @property
     def keeps_back(self) -> bool:
-        """Whether clients may keep their weights back: what is foreseen of a run is then the most it can cost."""
+        """Whether clients may keep their weights back: what is foreseen of a run is then the most it can cost.
+
+        Where there may be too few for it, a robust aggregation is refused.
+        """
         return False
 
     def network(self, model: AnyModel, build: Callable[[AnyModel], Network]) -> AnyModel:

@@ -151,6 +151,7 @@ class Reply:
         failure: Why it failed, in a line; where another try worked, why the first did not.
         traceback: Where, if it raised: of the first try that did.
         tries: How often it was tried.
+        lost: What became of a process that had it in hand beside others, if one is gone: nobody is blamed for it.
     """
 
     client: int
@@ -159,6 +160,7 @@ class Reply:
     failure: str = ""
     traceback: str = ""
     tries: int = 1
+    lost: str = ""
 
     @property
     def seconds(self) -> float:

@@ -2,15 +2,18 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from itertools import count
 
 from fedtiny import seeds
-from fedtiny.payload.messages import SERVER
+from fedtiny.payload.fleet import ClientFailed
+from fedtiny.payload.messages import SERVER, when
 from fedtiny.payload.upload import upload_bytes
 from fedtiny.server.asked import Asked
 from fedtiny.server.devices import Devices, Task
 
 __all__ = ["Population", "cohort"]
+
+LOOKS = 10_000
+"""How often the server looks for somebody who can take part before it gives a round up: a second or so."""
 
 
 def cohort(clients: int, size: int | None, seed: int, round: int) -> list[int]:
@@ -45,12 +48,18 @@ class Population:
         """The clients that a round asks so that `wanted` answer: drawn of those that can take part.
 
         Where nobody can, the server looks again, until somebody can.
+
+        Raises:
+            ClientFailed: Nobody ever can.
         """
-        for attempt in count():
-            there = self.devices.available(self.kinds, seeds.stream(self.seed, "available", round, attempt))
+        for look in range(LOOKS):
+            there = self.devices.available(self.kinds, seeds.stream(self.seed, "available", round, look))
             if there:
-                break
-        return _drawn(there, self.devices.asked(wanted), self.seed, round)
+                return _drawn(there, self.devices.asked(wanted), self.seed, round)
+        raise ClientFailed(
+            f"no client could take part {when(round)}, however often the server looked ({LOOKS:,} times); raise the "
+            f"availability of devices.classes"
+        )
 
     def tasks(self, asked: Asked, downloads: Mapping[int, int]) -> dict[int, Task]:
         """What an order takes of each client that downloads it; that it sends its weights if it may keep them back.

@@ -180,7 +180,7 @@ def play(tasks: Mapping[int, Task], wanted: int, deadline_s: float | None) -> Ou
 
 
 def memory_problems(devices: Devices, needed_bytes: Callable[[int], int], batch: int) -> list[str]:
-    """A line for each class whose memory is too small for training, with the batch that would fit.
+    """A line for each class whose memory is too small for training: with the batch that would fit, or with the bytes.
 
     Args:
         devices: The devices.
@@ -195,7 +195,7 @@ def memory_problems(devices: Devices, needed_bytes: Callable[[int], int], batch:
         smaller = range(2, batch)  # batch norm needs two examples a step
         fitting = smaller[: bisect_right(smaller, kind.memory_bytes, key=needed_bytes)]
         rule = f"must hold what training needs at batch {batch}, {needed:,} bytes, got {kind.memory_bytes:,}"
-        way_out = "no batch fits, lower method.density or model.width"
+        way_out = f"no batch fits, 2 needs {needed_bytes(2):,} bytes; lower method.density or model.width"
         if fitting:
             way_out = f"training.batch={fitting[-1]} would fit"
         problems.append(f"devices.classes.{name}.memory_bytes: {rule}; {way_out}")

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 
 from fedtiny.payload.codec import NOTHING, Held, encode_order, held_after
 from fedtiny.payload.fleet import ClientFailed, Fleet
@@ -49,6 +49,37 @@ class Traffic:
         return max(self.measuring_flops.values(), default=0.0)
 
 
+@dataclass(frozen=True, slots=True)
+class _Downloads:
+    """The messages that bring one order to clients: who holds the same and gets the same has one, encoded once.
+
+    A simulated round wants their lengths to know who is late, and again when they are sent.
+
+    Attributes:
+        order: The order. It lives as long as this does, and so do those of its parts that keys name by their ids.
+        messages: What a client holds and gets -> bytes, what it holds then, and what it held, to live as long.
+    """
+
+    order: Order
+    messages: dict[tuple[object, ...], tuple[int, Held, Held]] = field(default_factory=dict)
+
+    def are_of(self, order: Order) -> bool:
+        """Whether that is the order, or the same for fewer clients: see `Order.to`."""
+        same = (getattr(order, x.name) is getattr(self.order, x.name) for x in fields(Order) if x.name != "personal")
+        return all(same)
+
+    def of(self, client: int, held: Held) -> tuple[int, Held]:
+        """The bytes of a client's message, and what it holds then."""
+        own = self.order.personal.get(client)
+        # A limit's value is as long as any other.
+        key = held.key if own is None else (held.key, id(own.weights), id(own.mask), own.limit is not None)
+        if key not in self.messages:
+            plain = self.order.of(client)
+            self.messages[key] = len(encode_order(plain, held)), held_after(plain, held), held
+        length, after, _ = self.messages[key]
+        return length, after
+
+
 @dataclass(slots=True)
 class Ledger:
     """Encodes what a real server would send to each client, counts it, and reads what comes back.
@@ -79,6 +110,7 @@ class Ledger:
     traffic: Traffic = field(default_factory=Traffic)
     held: Holdings = field(default_factory=Holdings)
     _told: bool = False
+    _encoded: _Downloads | None = None
 
     @property
     def size(self) -> int:
@@ -101,6 +133,7 @@ class Ledger:
         if self.population is not None and order.training is None:  # a round of training is played before it is asked
             self.simulate(self.play(order, clients, len(clients), None))
         self.deliver(order, clients)
+        self._encoded = None
         answered, reasons = 0, []
         for reply in self._replies(order, clients):
             try:
@@ -148,6 +181,8 @@ class Ledger:
         if reply.buffer is not None and reply.tries > 1:
             self._tell(reply.client, f"{reason}; it answered when it was tried again", order, place)
             place = ""
+        elif reply.buffer is not None and reply.lost:
+            self._tell(reply.client, f"{reply.lost}; it answered when it was tried alone", order, "")
         if reply.buffer is not None:
             try:
                 return decode_upload(reply.buffer, order, packing, reply.client, self.examples_most)
@@ -185,18 +220,7 @@ class Ledger:
 
     def _downloads(self, order: Order, clients: Sequence[int]) -> dict[int, tuple[int, Held]]:
         """The bytes that bring `order` to each client, and what it holds then."""
-        # Clients that hold the same and get the same have one message: it is encoded once. A limit's value is as
-        # long as any other. What the keys identify is alive: held by the ledger, or part of the order.
-        messages: dict[tuple[object, ...], tuple[int, Held]] = {}
-        result = {}
-        for client in clients:
-            if client == SERVER:
-                continue
-            held = self.held.get(client, NOTHING)
-            own = order.personal.get(client)
-            key = held.key if own is None else (held.key, id(own.weights), id(own.mask), own.limit is not None)
-            if key not in messages:
-                plain = order.of(client)
-                messages[key] = len(encode_order(plain, held)), held_after(plain, held)
-            result[client] = messages[key]
-        return result
+        if self._encoded is None or not self._encoded.are_of(order):
+            self._encoded = _Downloads(order)
+        encoded = self._encoded
+        return {k: encoded.of(k, self.held.get(k, NOTHING)) for k in clients if k != SERVER}

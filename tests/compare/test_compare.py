@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from functools import partial
@@ -13,10 +14,13 @@ from pathlib import Path
 
 import pytest
 import yaml
+from ray import cloudpickle
 
 from fedtiny.__main__ import main
+from fedtiny.compare.cells import make
 from tests.conftest import SMOKE
 
+cloudpickle.register_pickle_by_value(sys.modules[__name__])
 pytestmark = pytest.mark.ray
 ROOT = SMOKE.parent.parent
 GRID = ["methods=fedtiny,static,dense", "density=0.1,0.05", "seeds=2", "rounds=3", "cohort=2", "engine=dense"]
@@ -107,6 +111,37 @@ def test_a_run_that_diverges_fails_with_what_to_do(tmp_path: Path, capsys: pytes
     assert main([*words, f"out={tmp_path / 'out'}"]) == 1
     assert "it diverged; lower training.lr or pretraining.lr" in capsys.readouterr().err
     assert "0 of 1 runs have a result" in (tmp_path / "out" / "comparison.html").read_text()
+
+
+def killed_once(folder: str) -> None:
+    """Makes a cell's run in a process that dies after two rounds, the first time."""
+    diary, records = Path(folder) / "killed.txt", Path(folder) / "rounds.jsonl"
+
+    def wait_and_die() -> None:
+        while not records.exists() or len(records.read_bytes().splitlines()) < 2:
+            time.sleep(0.001)
+        diary.write_text("once")
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    if not diary.exists():
+        threading.Thread(target=wait_and_die, daemon=True).start()
+    make(folder)
+
+
+@pytest.mark.slow
+def test_a_cell_whose_process_is_killed_is_tried_again_and_comes_to_the_same(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("fedtiny.compare.cells.make", killed_once)
+    out, cell = tmp_path / "out", tmp_path / "out" / "cells" / "static-0.1-0"
+    words = [str(SMOKE), "methods=static", "density=0.1", "seeds=1", "rounds=12", "engine=dense"]
+    assert main(["compare", *words, f"out={out}"]) == 0
+    assert "failed" not in capsys.readouterr().out
+    assert (cell / "killed.txt").read_text() == "once"
+    assert main(["run", str(cell / "config.yaml"), f"out={tmp_path / 'alone'}"]) == 0
+    alone, again = summary(tmp_path / "alone"), summary(cell)
+    assert alone["rounds"] == again["rounds"] == 12
+    assert alone["weights_sha256"] == again["weights_sha256"]
 
 
 def test_cells_with_actors_of_their_own_are_made_one_after_the_other(tmp_path: Path) -> None:

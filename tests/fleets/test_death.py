@@ -4,6 +4,7 @@ import pytest
 from ray.exceptions import OutOfMemoryError, RayError
 
 from fedtiny.fleets.death import cause, short_of_memory
+from fedtiny.fleets.pool import died
 
 KILLED = """The actor died unexpectedly before finishing this task.
 \tclass_name: ClientActor
@@ -50,3 +51,14 @@ def test_the_cause_is_one_line_without_what_it_might_have_been(error: RayError, 
 )
 def test_memory_was_short_only_where_that_was_raised(failure: str, short: bool) -> None:
     assert short_of_memory(failure) == short
+
+
+def test_a_run_was_short_of_memory_where_ray_says_so_by_the_type_and_not_where_its_text_guesses() -> None:
+    assert "high memory usage" in KILLED
+    what = "its process died: pid 25408: Worker unexpectedly exits with a connection error code 2. End of file"
+    assert died(RayError(KILLED)) == (what, "", False)
+    assert died(OutOfMemoryError("Task was killed due to the node running low on memory.")) == (
+        "its process died: Ray ended it, since memory was short",
+        "",
+        True,
+    )

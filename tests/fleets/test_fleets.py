@@ -55,10 +55,13 @@ def listening_addresses() -> set[str]:
 @pytest.mark.ray
 @pytest.mark.parametrize("engine", [SPARSE])
 @pytest.mark.skipif(not os.path.exists("/proc/net/tcp"), reason="reads Linux's table of sockets")
-def test_a_local_ray_opens_no_port_beyond_loopback(network: Network, world: World) -> None:
+def test_a_local_ray_opens_no_port_beyond_loopback_and_keeps_others_out(network: Network, world: World) -> None:
     before = listening_addresses()
     with RayActors(actors=1).open(world, 3, 3) as fleet:
         list(fleet.send(order_for(network), [0]))
+        told = r"connected to another Ray already, got 10\.0\.0\.1:6379; leave the address out to use that one, or call"
+        with pytest.raises(ValueError, match=told), RayActors(address="10.0.0.1:6379").open(world, 3, 3):
+            pass
         opened = {address.rpartition(":")[0] for address in listening_addresses() - before}
     assert opened
     loopback = {"0100007F", "0000000000000000FFFF00000100007F", "00000000000000000000000001000000"}

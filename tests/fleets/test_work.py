@@ -108,6 +108,15 @@ def test_whom_nobody_blames_waits_again_and_who_may_be_to_blame_goes_alone() -> 
     assert [todo.portion(1) for _ in range(5)] == [(0,), (1,), (2,), (3,), ()]
 
 
+def test_what_became_of_a_place_with_several_in_hand_is_told_of_each_whoever_is_to_blame() -> None:
+    todo = work(Times({0: 10, 1: 10, 2: 10}), retries=0)
+    todo.put_back((todo.portion(1)[0], todo.portion(1)[0]), alone=True, lost="or another lost its actor")
+    assert [todo.done(answer(client, 1.0)).lost for client in (0, 2)] == ["or another lost its actor", ""]
+    last = todo.failed(Reply(1, None, failure="lost its actor"))
+    assert last is not None
+    assert (last.failure, last.tries) == ("lost its actor", 1)
+
+
 @given(st.lists(st.sampled_from(["done", "failed", "lost"]), max_size=60), st.integers(0, 2))
 def test_whatever_happens_everybody_is_accounted_for_once(events: list[str], retries: int) -> None:
     todo = work(Times(dict.fromkeys(range(5), 10)), retries)

@@ -1,4 +1,5 @@
 import math
+from pathlib import Path
 
 import pytest
 import torch
@@ -6,10 +7,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import tensor
 
-from fedtiny.methods.average import ExactSum, OwnersMean, WeightedMean
+from fedtiny.__main__ import main
+from fedtiny.methods.average import MOST_EXAMPLES, ExactSum, OwnersMean, WeightedMean, exactness_problems
 from fedtiny.payload.messages import Upload
 from fedtiny.payload.packing import Layout, Packing
 from fedtiny.sparse.mask import Mask
+from tests.conftest import SMOKE
 
 
 def test_by_hand() -> None:
@@ -52,6 +55,55 @@ def test_any_order_and_any_grouping_give_the_same_bits(terms: list[tuple[float, 
     assert len(set(sums)) == 1
     exact = sum(int(value * 2**60) * weight for value, weight in terms) / 2**60
     assert sums[0] == pytest.approx(exact, rel=1e-15, abs=len(terms) * 2.0**-45)
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_nothing_rounds_at_the_bounds(sign: int) -> None:
+    value, small, total = tensor([1e8]).nextafter(tensor(0.0)), tensor([2.0**-44]), ExactSum(1)
+    for weight in (MOST_EXAMPLES,) * 4 + (200_000,):
+        total.add(sign * value, weight)
+    total.add(small, 1)
+    for weight in (MOST_EXAMPLES,) * 4 + (200_000,):
+        total.add(-sign * value, weight)
+    assert total.total.item() == 2.0**-44
+
+
+@pytest.mark.parametrize(
+    ("examples", "told"),
+    [
+        ([300_000] * 4 + [200_000], []),
+        ([1] * 65_536, []),
+        (
+            [300_001],
+            [
+                "clients: each must hold at most 300,000 training examples, or sums over them would round, "
+                "got 300,001; raise clients or lower split.limit"
+            ],
+        ),
+        (
+            [300_000] * 5,
+            [
+                "clients: together must hold at most 1,400,000 training examples, or sums over them would round, "
+                "got 1,500,000; lower split.limit"
+            ],
+        ),
+        (
+            [1] * 65_537,
+            ["clients: must be at most 65,536, or sums over them would round, got 65,537; lower it"],
+        ),
+    ],
+)
+def test_clients_beyond_the_bounds_are_told(examples: list[int], told: list[str]) -> None:
+    assert exactness_problems(examples) == told
+
+
+def test_a_run_beyond_the_bounds_is_refused_before_it_starts(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("fedtiny.methods.average.MOST_EXAMPLES", 5)
+    assert main(["run", str(SMOKE), f"out={tmp_path / 'out'}"]) == 2
+    assert "config: clients: each must hold at most 5 training examples" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
 
 
 THREE = Layout({"w": torch.Size([3]), "b": torch.Size([1])}, frozenset({"w"}))

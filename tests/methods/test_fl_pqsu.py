@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from fedtiny.client.world import World
+from fedtiny.config.load import ConfigError, load
 from fedtiny.methods import FlPqsu
 from fedtiny.methods.aggregation import Mean
 from fedtiny.methods.base import ServerState
@@ -15,9 +16,10 @@ from fedtiny.payload.messages import Upload
 from fedtiny.payload.packing import Layout, Packing
 from fedtiny.payload.training import Training
 from fedtiny.payload.values import Exact, Quantised
+from fedtiny.prepare import prepare
 from fedtiny.sparse.network import Network
 from tests.client.test_keep_mask import magnitude_mask
-from tests.conftest import Runner, federation
+from tests.conftest import SMOKE, Runner, federation
 
 TRAINING = Training(epochs=1, batch=16)
 
@@ -104,6 +106,15 @@ def test_only_what_is_asked_for(network: Network, world: World) -> None:
     assert plain.grain(network) == len(network.prunable)
     coarse = FlPqsu(density=0.05, bits=4)
     assert coarse.order(network, begun(coarse, network, world), TRAINING).codec == Quantised(bits=4)
+
+
+@pytest.mark.parametrize("aggregation", ["median", "{name: trimmed_mean, trim: 0.4}", "{name: krum, liars: 0}"])
+def test_a_robust_aggregation_is_refused_where_too_few_may_send(aggregation: str) -> None:
+    words = [f"aggregation={aggregation}", "method={name: fl_pqsu, density: 0.2}"]
+    told = "clients of fl_pqsu so set may keep their weights back, and fewer than the 3 that .* needs may be left"
+    with pytest.raises(ConfigError, match=told):
+        prepare(load([SMOKE], words))
+    prepare(load([SMOKE], [*words, "method.selective=false"]))
 
 
 def test_a_run_sends_less_and_less(make_run: Runner) -> None:

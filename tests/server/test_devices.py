@@ -206,8 +206,8 @@ def _needed(batch: int) -> int:
         (260, 64, "training.batch=16 would fit"),
         (269, 64, "training.batch=16 would fit"),
         (120, 64, "training.batch=2 would fit"),
-        (119, 64, "no batch fits, lower method.density or model.width"),
-        (119, 2, "no batch fits, lower method.density or model.width"),
+        (119, 64, "no batch fits, 2 needs 120 bytes; lower method.density or model.width"),
+        (119, 2, "no batch fits, 2 needs 120 bytes; lower method.density or model.width"),
     ],
 )
 def test_too_little_memory_is_told_with_the_batch_that_fits(memory_bytes: int, batch: int, way_out: str) -> None:

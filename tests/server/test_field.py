@@ -6,6 +6,11 @@ from pathlib import Path
 import pytest
 
 from fedtiny.__main__ import main
+from fedtiny.config.load import ConfigError, load
+from fedtiny.payload.fleet import ClientFailed
+from fedtiny.prepare import prepare
+from fedtiny.server.cohort import Population
+from fedtiny.server.devices import DeviceClass, Devices
 from fedtiny.track.results import number
 from tests.conftest import SMOKE, Runner
 
@@ -45,6 +50,15 @@ def test_devices_that_are_seldom_there_take_turns(make_run: Runner) -> None:
     assert all(x.clients for x in result.records)
 
 
+def test_where_nobody_ever_can_take_part_the_run_stops(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("fedtiny.server.cohort.LOOKS", 50)
+    seldom = Devices(classes={"buoy": DeviceClass(availability=1e-9)})
+    people = Population(seldom, ("buoy",) * 3, dict.fromkeys(range(3), 10), 0)
+    says = r"no client could take part in round 3, however often the server looked \(50 times\); raise the availability"
+    with pytest.raises(ClientFailed, match=says):
+        people.asked(2, 2)
+
+
 def test_without_devices_nothing_is_simulated_and_with_quick_ones_the_bits_are_the_same(make_run: Runner) -> None:
     plain, quick = make_run(), make_run("devices={classes: {phone: {}}}", folder="quick")
     assert plain.summary["simulated_seconds"] is None
@@ -58,7 +72,7 @@ def test_without_devices_nothing_is_simulated_and_with_quick_ones_the_bits_are_t
             "classes: {tiny: {memory_bytes: 100000}}",
             "devices.classes.tiny.memory_bytes: must hold what training needs at batch 16, 1",
         ),
-        ("classes: {tiny: {memory_bytes: 100}}", "no batch fits, lower method.density or model.width"),
+        ("classes: {tiny: {memory_bytes: 100}}", "no batch fits, 2 needs 28,768 bytes; lower method.density or"),
         ("classes: {tiny: {spede: 2}}", "devices.classes.tiny.spede: there is no such key; did you mean speed?"),
         ("classes: {tiny: {speed: 0}}", "devices.classes.tiny.speed: input should be greater than 0, got 0"),
     ],
@@ -69,6 +83,15 @@ def test_what_cannot_be_is_told_before_the_run(
     assert main(["run", str(SMOKE), f"devices={{{devices}}}", f"out={tmp_path / 'out'}"]) == 2
     assert told in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
+
+
+def test_the_bytes_that_are_told_fit_and_one_less_does_not() -> None:
+    def words(memory_bytes: int) -> list[str]:
+        return [f"devices={{classes: {{tiny: {{memory_bytes: {memory_bytes}}}}}}}", "training.batch=2"]
+
+    prepare(load([SMOKE], words(28_768)))
+    with pytest.raises(ConfigError, match="28,768 bytes, got 28,767; no batch fits, 2 needs 28,768 bytes"):
+        prepare(load([SMOKE], words(28_767)))
 
 
 def test_a_deadline_that_nobody_meets_stops_the_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

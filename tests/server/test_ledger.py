@@ -10,10 +10,12 @@ from fedtiny.fleets.inline import InlineFleet
 from fedtiny.methods.aggregation import Mean
 from fedtiny.methods.base import ServerState
 from fedtiny.methods.dense import Dense
-from fedtiny.payload.codec import NOTHING, encode_order
+from fedtiny.payload.codec import NOTHING, Held, encode_order
 from fedtiny.payload.fleet import ClientFailed
-from fedtiny.payload.messages import Order, Reply
+from fedtiny.payload.messages import Order, Personal, Reply
 from fedtiny.payload.training import Training
+from fedtiny.server.cohort import Population
+from fedtiny.server.devices import DeviceClass, Devices
 from fedtiny.server.fingerprint import fingerprint
 from fedtiny.server.ledger import Ledger
 from fedtiny.sparse.engine.choose import Engine
@@ -53,8 +55,9 @@ class Retrying:
 
     size = 3
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, world: World, tries: int = 2, failure: str = "", traceback: str = "", lost: str = "") -> None:
         self.fleet = InlineFleet(world, 3)
+        self.told = Reply(0, None, {}, failure, traceback, tries, lost)
 
     @property
     def spent(self) -> dict[str, float]:
@@ -62,17 +65,32 @@ class Retrying:
 
     def send(self, order: Order, clients: Sequence[int]) -> Iterator[Reply]:
         for reply in self.fleet.send(order, clients):
-            yield replace(reply, tries=2, failure="raised OSError: x", traceback="in read")
+            yield replace(self.told, client=reply.client, buffer=reply.buffer)
 
 
 def test_a_failure_whose_retry_worked_is_told_once_and_counted(network: Network, world: World) -> None:
     told: list[str] = []
-    ledger = Ledger(Retrying(world), world.layout, network, 200, 1.0, told.append)
+    fleet = Retrying(world, tries=2, failure="raised OSError: x", traceback="in read")
+    ledger = Ledger(fleet, world.layout, network, 200, 1.0, told.append)
     order = Dense().order(network, ServerState(0, network.weights, None), TRAINING)
     assert len(list(ledger.ask(order, [0, 2]))) == 2
     traffic = ledger.take()
     assert (traffic.retried, traffic.dropped) == (2, {})
     assert told == ["client 0 raised OSError: x; it answered when it was tried again (in round 1)\nin read"]
+
+
+def test_a_process_that_was_lost_with_several_in_hand_is_told_once_and_nobody_is_blamed(
+    network: Network, world: World
+) -> None:
+    told: list[str] = []
+    lost = "or one of 2 others lost its actor (pid 7: End of file)"
+    fleet = Retrying(world, tries=1, lost=lost)
+    ledger = Ledger(fleet, world.layout, network, 200, 1.0, told.append)
+    order = Dense().order(network, ServerState(0, network.weights, None), TRAINING)
+    assert len(list(ledger.ask(order, [0, 1, 2]))) == 3
+    traffic = ledger.take()
+    assert (traffic.retried, traffic.dropped) == (0, {})
+    assert told == [f"client 0 {lost}; it answered when it was tried alone (in round 1)"]
 
 
 def test_who_lies_is_as_if_not_there_and_is_told_once(network: Network, world: World) -> None:
@@ -99,6 +117,33 @@ def test_who_lies_is_as_if_not_there_and_is_told_once(network: Network, world: W
     list(ledger.ask(order, [1, 0]))
     assert ledger.take().download_bytes > size
     assert len(told) == 1
+
+
+@pytest.mark.parametrize("limits", [0, 1, 2])
+def test_a_simulated_round_encodes_what_it_sends_once(
+    network: Network, world: World, limits: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    encoded: list[int] = []
+
+    def encoding(order: Order, held: Held) -> bytes:
+        message = encode_order(order, held)
+        encoded.append(len(message))
+        return message
+
+    monkeypatch.setattr("fedtiny.server.ledger.encode_order", encoding)
+    devices = Devices(classes={"phone": DeviceClass()})
+    people = Population(devices, ("phone",) * 3, {client: len(world.shares[client]) for client in range(3)}, 0)
+    ledger = Ledger(InlineFleet(world, 3), world.layout, network, 200, population=people)
+    weights = network.weights  # one mapping: what is shared is shared by reference
+    personal = {client: Personal(weights, None, 9.0) for client in range(limits)}
+    for round in range(2):
+        encoded.clear()
+        order = Order(round, weights, None, TRAINING, personal=personal)
+        assert len(ledger.play(order, range(3), 2, None).accepted) == 2
+        ledger.deliver(order, [2])
+        assert len(list(ledger.ask(order.to([0, 1]), [0, 1], 2))) == 2
+        assert len(encoded) == (2 if limits else 1)  # with a limit, and without
+        assert ledger.take().download_bytes == limits * max(encoded) + (3 - limits) * min(encoded)
 
 
 @pytest.mark.parametrize(("quorum", "liars", "enough"), [(0.5, {1}, True), (0.5, {0, 1}, False), (1.0, {1}, False)])
