@@ -127,7 +127,6 @@ class Kill:
                 Kill("asked", 1, records=1, checkpoint=1),
                 Kill("answered", 2, records=2, checkpoint=2),
                 Kill("saving", 3, records=4, checkpoint=3, torn=True),
-                Kill("told", 4, records=5, checkpoint=4),
             ),
         ),
         pytest.param(
