@@ -3,6 +3,7 @@
 import errno
 import fcntl
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,22 +15,26 @@ __all__ = ["replaced", "sole", "write_whole"]
 
 @contextmanager
 def replaced(path: Path) -> Iterator[Path]:
-    """A file beside `path` to write to; at the end it is flushed to the disk and takes the place of `path`.
+    """A file to write to; at the end it is flushed to the disk and takes the place of `path`.
 
     Raises:
         OSError: It cannot be written, with `path` as its file; what was at `path` is still there.
     """
+    # In a folder of its own: safetensors writes to a file beside the one that it is given, and a process that is killed
+    # leaves both. Whoever writes `path` the next time clears them away.
     scratch = path.with_name(f".{path.name}.new")
+    shutil.rmtree(scratch, ignore_errors=True)
     try:
-        yield scratch
-        _flush(scratch)
-        scratch.replace(path)
+        scratch.mkdir()
+        yield scratch / path.name
+        _flush(scratch / path.name)
+        (scratch / path.name).replace(path)
         _flush(path.parent)
     except (OSError, SafetensorError) as error:
         failure = error if isinstance(error, OSError) else OSError(str(error))
         raise OSError(failure.errno or errno.EIO, failure.strerror or str(failure), str(path)) from error
     finally:
-        scratch.unlink(missing_ok=True)
+        shutil.rmtree(scratch, ignore_errors=True)
 
 
 def write_whole(path: Path, text: str) -> None:

@@ -1,6 +1,7 @@
 """The tiny world that tests share: a small network, made-up pictures, three clients, no Ray."""
 
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -40,6 +41,13 @@ def _private_cache(tmp_path: Path, built_kernels: Path, monkeypatch: pytest.Monk
     cache.mkdir()
     (cache / "engine").symlink_to(built_kernels)
     monkeypatch.setenv("FEDTINY_CACHE", str(cache))
+
+
+@pytest.fixture
+def scratch() -> Iterator[Path]:
+    """A folder for temporary files with a name short enough for Ray's sockets."""
+    with tempfile.TemporaryDirectory(dir="/tmp", prefix="t", ignore_cleanup_errors=True) as folder:
+        yield Path(folder)
 
 
 @pytest.fixture

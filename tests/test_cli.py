@@ -82,9 +82,9 @@ def test_a_runs_own_configuration_gives_the_same_bits(tmp_path: Path) -> None:
 
 @pytest.mark.ray
 def test_the_command_is_quiet_but_for_its_rounds_and_equals_the_inline_fleet(tmp_path: Path) -> None:
-    """A real process with a real Ray and a real W&B, run twice: one actor, two actors; and inline."""
+    """Real processes with a real W&B, one of them with a real Ray."""
     shas = set()
-    for i, fleet in enumerate(("fleet={name: ray, actors: 2}", "fleet={name: ray, actors: 1}", "fleet={name: inline}")):
+    for i, fleet in enumerate(("fleet={name: ray, actors: 2}", "fleet={name: inline}")):
         out = tmp_path / str(i)
         command = [sys.executable, "-m", "fedtiny", "run", str(SMOKE), fleet, f"out={out}", "tracking.wandb=offline"]
         done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)

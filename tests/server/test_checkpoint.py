@@ -5,12 +5,14 @@ import os
 import signal
 import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 import torch
 
 from fedtiny.__main__ import main
+from fedtiny.config.load import load
 from fedtiny.methods.base import ServerState
 from fedtiny.payload.codec import Held
 from fedtiny.payload.training import Training
@@ -19,6 +21,7 @@ from fedtiny.server.ledger import Traffic
 from fedtiny.sparse.network import Network
 from tests.client.test_keep_mask import magnitude_mask
 from tests.conftest import SMOKE
+from tests.fleets.mortal import Moment
 
 
 def checkpoint(network: Network, round: int) -> Checkpoint:
@@ -58,16 +61,27 @@ def test_the_last_two_are_kept_and_a_torn_or_changed_one_is_passed_over(network:
     assert sorted(path.name for path in folder.iterdir()) == ["000002.safetensors", "000003.safetensors"]
     last = folder / "000003.safetensors"
     whole = last.read_bytes()
-    at = len(whole) - 100
-    for spoilt in (whole[: len(whole) // 2], b"", whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1 :]):
+    tensor, told = len(whole) - 100, whole.index(b"settings")
+    for damage, spoilt, used in (
+        ("none", whole, 3),
+        ("half of it", whole[: len(whole) // 2], 2),
+        ("all but a byte", whole[:-1], 2),
+        ("empty", b"", 2),
+        ("a bit of a tensor", flipped(whole, tensor), 2),
+        ("a bit of what it says", flipped(whole, told), 2),
+        ("zeros", bytes(len(whole)), 2),
+        ("healed", whole, 3),
+    ):
         last.write_bytes(spoilt)
         found = load_checkpoint(folder)
-        assert found is not None
-        assert found.state.round == 2 or spoilt[at : at + 1] != whole[at : at + 1]
-    last.write_bytes(whole)
-    found = load_checkpoint(folder)
-    assert found is not None
-    assert found.state.round == 3
+        assert (damage, found and found.state.round) == (damage, used)
+    for path in folder.iterdir():
+        path.write_bytes(b"")
+    assert load_checkpoint(folder) is None
+
+
+def flipped(whole: bytes, at: int) -> bytes:
+    return whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1 :]
 
 
 def lasting(folder: Path) -> tuple[dict[str, object], list[dict[str, object]]]:
@@ -80,34 +94,80 @@ def lasting(folder: Path) -> tuple[dict[str, object], list[dict[str, object]]]:
     return summary, records
 
 
-OVERRIDES = ["rounds=9", "clients=4", "cohort=2", "seed=3"]
+WORDS = ["rounds=5", "clients=4", "cohort=3", "seed=3", "engine=dense"]
+"""Cohorts, so that clients hold different things."""
 
 
-@pytest.mark.parametrize("fleet", ["inline", pytest.param("ray", marks=pytest.mark.ray)])
-def test_a_run_that_was_killed_goes_on_to_the_same_result(tmp_path: Path, fleet: str) -> None:
-    """kill -9 of the driver, in the middle of a round, twice; cohorts, so that clients hold different things."""
-    whole, broken = tmp_path / "whole", tmp_path / "broken"
-    words = [str(SMOKE), *OVERRIDES, f"fleet.name={fleet}"]
-    assert main(["run", *words, f"out={whole}"]) == 0
-    commands = [["run", *words, f"out={broken}"], ["resume", str(broken)]]
-    for command, stop in zip(commands, ("3/9", "6/9"), strict=True):
-        process = subprocess.Popen(
-            [sys.executable, "-u", "-m", "fedtiny", *command],
-            stdout=subprocess.PIPE,
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a run that nobody disturbs."""
+    out = tmp_path_factory.mktemp("whole") / "out"
+    assert main(["run", str(SMOKE), *WORDS, f"out={out}"]) == 0
+    return out
+
+
+@dataclass(frozen=True)
+class Kill:
+    """When a driver is killed, and what is on disk then."""
+
+    moment: Moment
+    round: int
+    records: int
+    checkpoint: int
+    torn: bool = False
+
+
+@pytest.mark.parametrize(
+    ("fleet", "kills"),
+    [
+        (
+            "{name: inline}",
+            (
+                Kill("told", 0, records=1, checkpoint=0),
+                Kill("asked", 1, records=1, checkpoint=1),
+                Kill("answered", 2, records=2, checkpoint=2),
+                Kill("saving", 3, records=4, checkpoint=3, torn=True),
+            ),
+        ),
+        pytest.param(
+            "{name: ray, actors: 2}",
+            (Kill("answered", 1, records=1, checkpoint=1), Kill("asked", 3, records=3, checkpoint=3)),
+            marks=pytest.mark.ray,
+        ),
+    ],
+    ids=["inline", "ray"],
+)
+def test_a_run_that_is_killed_at_any_moment_goes_on_to_the_same_result(
+    tmp_path: Path, scratch: Path, whole: Path, fleet: str, kills: tuple[Kill, ...]
+) -> None:
+    """kill_driver_between_rounds, kill_driver_mid_round: of one run, one kill after the other."""
+    broken = tmp_path / "broken"
+    for i, kill in enumerate(kills):
+        words = [] if i else [*WORDS, f"fleet={fleet}"]
+        done = subprocess.run(
+            [sys.executable, "-m", "tests.fleets.mortal", kill.moment, str(kill.round), str(broken), *words],
+            cwd=SMOKE.parents[1],
+            env=os.environ | {"TMPDIR": str(scratch)},
+            capture_output=True,
             text=True,
-            start_new_session=True,
+            timeout=120,
+            check=False,
         )
-        assert process.stdout is not None
-        for line in process.stdout:
-            if stop in line:
-                break
-        os.kill(process.pid, signal.SIGKILL)
-        process.wait()
-        process.stdout.close()
-        assert not (broken / "summary.json").exists()
+        end = signal.SIGXFSZ if kill.moment == "saving" else signal.SIGKILL
+        assert (done.returncode, done.stderr) == (-end, "")
+        saved = sorted((broken / "checkpoints").glob("*.safetensors"))
+        found = Kill(
+            kill.moment,
+            kill.round,
+            records=len((broken / "rounds.jsonl").read_text().splitlines()),
+            checkpoint=int(saved[-1].stem) if saved else 0,
+            torn=(broken / "checkpoints").exists() and len(list((broken / "checkpoints").iterdir())) > len(saved),
+        )
+        assert found == kill
     assert main(["resume", str(broken)]) == 0
     assert lasting(broken) == lasting(whole)
-    assert (broken / "config.yaml").read_text() == (whole / "config.yaml").read_text()
+    assert load([broken / "config.yaml"], ["fleet.name=inline"]) == load([whole / "config.yaml"])
+    assert len(list((broken / "checkpoints").iterdir())) == 2
 
 
 def test_what_cannot_be_resumed_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
