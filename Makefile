@@ -34,8 +34,8 @@ check: setup ## ruff, ruff format, mypy --strict, import-linter
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
 
-bench: setup ## FedTiny beside its controls on the quickstart's data (about 25 minutes on 2 cores)
-	$(BIN)/python benchmarks/quickstart.py
+bench: setup ## every method on the quickstart's data (about 35 minutes on 2 cores)
+	$(BIN)/python -m fedtiny compare configs/quickstart.yaml configs/compare/rivals.yaml
 
 PEERS := .venv-peers
 $(PEERS)/.ready:
