@@ -53,7 +53,10 @@ def resumption(folder: Path, config: RunConfig) -> tuple[Checkpoint | None, list
         return None, []
     made = found.state.round
     beside = (*_MAY_CHANGE, "rounds") if config.training.lr_schedule == "constant" else _MAY_CHANGE
-    odd = changes(found.settings, config.model_dump(mode="json"), beside)
+    told = config.model_dump(mode="json")
+    odd = changes(found.settings, told, beside)
+    if _on_gpus(found.settings) != _on_gpus(told):
+        odd.append("fleet.gpus")
     if config.rounds < made and "rounds" not in odd:
         odd.append("rounds")
     if odd:
@@ -70,6 +73,13 @@ def resumption(folder: Path, config: RunConfig) -> tuple[Checkpoint | None, list
     if [record.round for record in records] != list(range(made)):
         raise ConfigError([f"{folder}: rounds.jsonl does not tell of the {made} rounds that were made; {anew}"])
     return found, records
+
+
+def _on_gpus(settings: Mapping[str, object]) -> bool:
+    """Whether clients train on GPUs, whose bits are others; checkpoints from before there was the choice have none."""
+    fleet = settings["fleet"]
+    assert isinstance(fleet, Mapping)
+    return bool(fleet.get("gpus"))
 
 
 def _lines(path: Path) -> int:

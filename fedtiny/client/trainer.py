@@ -63,20 +63,22 @@ class DeviceTrainer(pl.Trainer):
             device: Where the module is; batches are brought there.
         """
         logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
-        super().__init__(
-            accelerator="cpu",  # of which nothing is asked: the strategy knows the device
-            strategy=_Staying(device),
-            devices=1,
-            profiler=_Unprofiled(),
-            logger=False,
-            enable_checkpointing=False,
-            enable_progress_bar=False,
-            enable_model_summary=False,
-            use_distributed_sampler=False,
-            num_sanity_val_steps=0,
-            limit_val_batches=1.0,
-            inference_mode=False,  # some questions take gradients where nothing is trained
-        )
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "GPU available but not used")  # if so, it was not asked for
+            super().__init__(
+                accelerator="cpu",  # of which nothing is asked: the strategy knows the device
+                strategy=_Staying(device),
+                devices=1,
+                profiler=_Unprofiled(),
+                logger=False,
+                enable_checkpointing=False,
+                enable_progress_bar=False,
+                enable_model_summary=False,
+                use_distributed_sampler=False,
+                num_sanity_val_steps=0,
+                limit_val_batches=1.0,
+                inference_mode=False,  # some questions take gradients where nothing is trained
+            )
         self._fitted: Classifier | None = None
         self._fetcher = self.fit_loop._data_fetcher
 

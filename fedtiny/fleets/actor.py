@@ -39,10 +39,12 @@ class ClientActor:
 
     def __init__(self, world: World, gpus: float) -> None:
         """Starts in a new process, one actor each; with a share of a GPU, on that which Ray has chosen for it."""
-        from fedtiny.client.client import Client  # here, so that the driver need not wait for Lightning
         from fedtiny.client.processor import processor
 
-        self._new = partial(Client, world, processor(gpus))
+        device = processor(gpus)
+        from fedtiny.client.client import Client  # here, so that the driver need not wait for Lightning
+
+        self._new = partial(Client, world, device)
         self._client = self._new()
         self._box: ObjectRef[Order] | None = None
 

@@ -19,6 +19,9 @@ from fedtiny.track.results import human_bytes, human_flops, human_seconds
 __all__ = ["bills", "tables"]
 
 
+_ON_GPUS = "its clients train on GPUs, and the seconds are those of this machine's CPUs"
+
+
 @dataclass(slots=True)
 class _Steps:
     """Seconds of dense steps, each network's measured once, or taken from where its engine was chosen."""
@@ -46,7 +49,7 @@ def bills(configs: Iterable[RunConfig], tell: Callable[[str], None] = lambda tex
     ready: list[tuple[Prepared, list[str]]] = []
     refused: list[str] = []
     for config in configs:
-        notes: list[str] = []
+        notes = [_ON_GPUS] if config.fleet.gpus else []
         try:
             like = ready[0][0] if ready else None
             ready.append((prepare(config, partial(_hear, notes, tell), like), notes))
