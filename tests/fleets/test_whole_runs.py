@@ -81,7 +81,7 @@ class WithABlindClient(RayActors):
     def open(self, world: World, clients: int, cohort: int) -> Iterator[Fleet]:
         images = world.images.astype(np.float32)
         images[world.shares[1]] = math.nan
-        seen = replace(world, images=images)  # type: ignore[arg-type] -- no data set has such pictures
+        seen = replace(world, images=images)  # type: ignore[arg-type]  # no data set has such pictures
         with super().open(seen, clients, cohort) as fleet:
             yield fleet
 
