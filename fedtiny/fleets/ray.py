@@ -161,7 +161,7 @@ class RayFleet:
                     return
                 if not actor.calls:
                     actor.since = time.monotonic()
-                actor.calls.append(_Call(actor.handle.send.remote(box, portion), portion, work))
+                actor.calls.append(_Call(actor.handle.send.remote(box, list(portion)), portion, work))
             if not work.is_short():
                 return
 

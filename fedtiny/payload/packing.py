@@ -2,6 +2,8 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
+from itertools import accumulate, chain
 from typing import Self
 
 import numpy as np
@@ -14,7 +16,7 @@ from fedtiny.sparse.network import Weights
 __all__ = ["Layout", "Packing"]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)  # no slots: what follows from it is asked for with every upload, and kept
 class Layout:
     """What both sides know of the network.
 
@@ -29,13 +31,13 @@ class Layout:
     prunable: frozenset[str]
     positions: int = 2**20
 
-    @property
+    @cached_property
     def sizes(self) -> dict[str, int]:
         """Name -> number of entries."""
         return {name: shape.numel() for name, shape in self.shapes.items()}
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, eq=False)
 class Packing:
     """Where the numbers of a network stand in one vector: of masked layers the kept weights, all others whole.
 
@@ -58,10 +60,18 @@ class Packing:
         cuts = {name: len(places[name]) if name in places else n for name, n in layout.sizes.items()}
         return cls(layout, places, cuts)
 
-    @property
+    @cached_property
     def size(self) -> int:
         """Numbers in a vector."""
         return sum(self.cuts.values())
+
+    @cached_property
+    def variances(self) -> Tensor:
+        """(numbers,) int64, where in a vector batch norm's running variances stand."""
+        ends = accumulate(self.cuts.values())
+        spans = {name: range(end - n, end) for (name, n), end in zip(self.cuts.items(), ends, strict=True)}
+        found = chain.from_iterable(span for name, span in spans.items() if name.endswith(".running_var"))
+        return torch.tensor([*found], dtype=torch.int64)
 
     def pack(self, weights: Weights) -> Tensor:
         """(size,) float32."""

@@ -41,7 +41,8 @@ def test_short_clients_go_out_together_but_never_more_than_a_fair_part() -> None
     sizes = []
     while portion := todo.portion(2):
         sizes.append(len(portion))
-    assert sizes[0] == 4  # a tenth of a second and no more
+    assert sizes[0] == 10  # three tenths of a second and no more
+    assert sizes[6:9] == [10, 8, 6]  # of 40, 30 and 22, half a fair part
     assert sizes[-2:] == [1, 1]
     assert sum(sizes) == 100
     assert len(work(times, deadline_s=0.5).portion(2)) == 2  # well below what one client may take
@@ -90,7 +91,7 @@ def test_nobody_waits_behind_a_suspect_and_who_was_given_up_goes_alone() -> None
     assert todo.portion(1) == (4,)
     todo.done(answer(4, 0.01))
     assert todo.is_short()
-    todo.put_back(todo.portion(2), alone=True)
+    todo.put_back(todo.portion(1), alone=True)
     assert not todo.is_short()
     for client in (0, 1, 2):
         assert todo.portion(1) == (client,)
