@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.ready
 
-.PHONY: help setup run test test-all check bench bench-fleet asan clean
+.PHONY: help setup run test test-ray test-rest test-all check bench bench-fleet asan clean
 .DEFAULT_GOAL := help
 
 help: ## list these targets
@@ -22,8 +22,14 @@ $(STAMP): requirements.txt pyproject.toml
 run: setup ## the main job: FedTiny on handwritten digits, ten clients, a local Ray
 	$(BIN)/python -m fedtiny run configs/quickstart.yaml
 
-test: setup ## all tests that take less than a minute each
-	$(BIN)/python -m pytest -m "not slow"
+test: setup ## all tests that take less than a minute each; those with a Ray beside the others
+	$(MAKE) --no-print-directory -j2 test-ray test-rest
+
+test-ray: setup
+	$(BIN)/python -m pytest -m "ray and not slow"
+
+test-rest: setup
+	$(BIN)/python -m pytest -m "not ray and not slow"
 
 test-all: setup ## all tests
 	$(BIN)/python -m pytest
