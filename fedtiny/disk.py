@@ -24,6 +24,7 @@ def replaced(path: Path) -> Iterator[Path]:
     # leaves both. Whoever writes `path` the next time clears them away.
     scratch = path.with_name(f".{path.name}.new")
     shutil.rmtree(scratch, ignore_errors=True)
+    scratch.unlink(missing_ok=True)  # what earlier versions left was a file
     try:
         scratch.mkdir()
         yield scratch / path.name

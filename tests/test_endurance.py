@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -30,7 +31,10 @@ def processes(marker: str) -> dict[int, str]:
     found = {}
     for path in Path("/proc").glob("[0-9]*"):
         try:
-            files = [os.readlink(file) for file in (path / "fd").iterdir()]
+            files = []
+            for file in (path / "fd").iterdir():
+                with suppress(FileNotFoundError):  # closed meanwhile
+                    files.append(os.readlink(file))
             name = (path / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
             if marker.encode() in (path / "environ").read_bytes() or any(marker in file for file in files):
                 found[int(path.name)] = name

@@ -7,6 +7,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 import torch
 from lightning import pytorch as pl
+from lightning.pytorch.loops.fetchers import _DataFetcher
 from lightning.pytorch.profilers import PassThroughProfiler
 from lightning.pytorch.strategies import SingleDeviceStrategy
 from lightning.pytorch.trainer.states import RunningStage, TrainerFn, TrainerStatus
@@ -80,7 +81,7 @@ class DeviceTrainer(pl.Trainer):
                 inference_mode=False,  # some questions take gradients where nothing is trained
             )
         self._fitted: Classifier | None = None
-        self._fetcher = self.fit_loop._data_fetcher
+        self._fetcher: _DataFetcher | None = None
 
     @property
     def training(self) -> bool:
@@ -104,7 +105,7 @@ class DeviceTrainer(pl.Trainer):
                 self._refit(module, batches)
             else:
                 self.fit(module, batches)
-                self._fitted = module
+                self._fitted, self._fetcher = module, None
 
     def measure(self, module: Classifier, batches: Batches, callbacks: list[pl.Callback]) -> None:
         """Runs all batches through the module in evaluation mode."""
@@ -147,7 +148,8 @@ class DeviceTrainer(pl.Trainer):
                 warnings.filterwarnings("ignore", ".*LeafSpec.* is deprecated")
                 yield
         except BaseException as error:
-            self._fitted = None  # whatever state it was left in, the next fit sets everything up
+            # Whatever state it was left in, the next fit sets everything up.
+            self._fitted = self._fetcher = None
             module.zero_grad()
             for callback in callbacks:
                 callback.teardown(self, module, "exception")

@@ -25,7 +25,10 @@ class Training(Value):
     weight_decay: Annotated[float, Field(ge=0)] = 5e-4
     """L2 penalty: weight_decay * weight is added to each gradient."""
     clip_norm: Annotated[float, Field(gt=0)] | None = None
-    """Longest gradient of a step: a longer one, over all trained weights (L2 norm), is scaled down; none leaves it."""
+    """Longest gradient of a step: a longer one, over all trained weights (L2 norm), is scaled down; none leaves it.
+
+    Before decay and penalties are added, and after probes have read it.
+    """
     lr_schedule: Literal["constant", "cosine"] = "constant"
     """Learning rate over rounds: constant, or down a half cosine to 0 after the last one."""
 

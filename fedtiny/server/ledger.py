@@ -66,7 +66,7 @@ class _Downloads:
     def are_of(self, order: Order) -> bool:
         """Whether that is the order, or the same for fewer clients: see `Order.to`."""
         same = (getattr(order, x.name) is getattr(self.order, x.name) for x in fields(Order) if x.name != "personal")
-        return all(same)
+        return all(same) and all(self.order.personal.get(k) is own for k, own in order.personal.items())
 
     def of(self, client: int, held: Held) -> tuple[int, Held]:
         """The bytes of a client's message, and what it holds then."""

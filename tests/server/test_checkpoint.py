@@ -155,7 +155,8 @@ def test_a_run_that_is_killed_at_any_moment_goes_on_to_the_same_result(
                 check=False,
             )
         end = signal.SIGXFSZ if kill.moment == "saving" else signal.SIGKILL
-        assert (done.returncode, (tmp_path / "stderr").read_text()) == (-end, "")
+        complaint = (tmp_path / "stderr").read_text()
+        assert (done.returncode, "Traceback" in complaint) == (-end, False), complaint
         saved = sorted((broken / "checkpoints").glob("*.safetensors"))
         found = Kill(
             kill.moment,
