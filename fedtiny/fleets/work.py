@@ -116,7 +116,8 @@ class Work:
         self._suspects.discard(reply.client)
         self.left -= 1
         told = retold(reply, self._first.get(reply.client), self._failures[reply.client] + 1)
-        return replace(told, lost=self._lost.get(reply.client, ""))
+        lost = self._lost.get(reply.client, "")
+        return replace(told, lost=lost) if lost else told
 
     def failed(self, reply: Reply) -> Reply | None:
         """Has the client wait for another try; or, after the last, gives what to say of it."""

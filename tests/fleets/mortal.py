@@ -7,7 +7,7 @@ import os
 import resource
 import signal
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -22,6 +22,7 @@ from fedtiny.prepare import prepare
 from fedtiny.run import run
 from fedtiny.track.record import RoundRecord
 from fedtiny.track.sinks import Sink
+from tests.fleets.through import Through
 
 __all__ = ["Moment"]
 
@@ -36,20 +37,11 @@ def die() -> None:
 
 
 @dataclass(frozen=True)
-class Mortal:
+class Mortal(Through):
     """A fleet that sees what is asked, and what comes back."""
 
-    fleet: Fleet
     moment: ClassVar[Moment]
     round: ClassVar[int]
-
-    @property
-    def size(self) -> int:
-        return self.fleet.size
-
-    @property
-    def spent(self) -> Mapping[str, float]:
-        return self.fleet.spent
 
     def send(self, order: Order, clients: Sequence[int]) -> Iterator[Reply]:
         now = order.round == self.round

@@ -1,7 +1,7 @@
 """Clients that lie or fail: what the ledger makes of them."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 
 import pytest
 
@@ -21,24 +21,17 @@ from fedtiny.server.ledger import Ledger
 from fedtiny.sparse.engine.choose import Engine
 from fedtiny.sparse.network import Network
 from tests.conftest import federation
+from tests.fleets.through import Through
 
 pytestmark = pytest.mark.parametrize("engine", [Engine(name="dense")], ids=["dense"])
 TRAINING = Training(epochs=1, batch=16)
 
 
-class Lying:
+@dataclass(frozen=True)
+class Lying(Through):
     """Clients of which some send one byte too many."""
 
-    def __init__(self, world: World, liars: set[int]) -> None:
-        self.fleet, self.liars = InlineFleet(world, 3), liars
-
-    @property
-    def size(self) -> int:
-        return self.fleet.size
-
-    @property
-    def spent(self) -> Mapping[str, float]:
-        return self.fleet.spent
+    liars: set[int]
 
     def send(self, order: Order, clients: Sequence[int]) -> Iterator[Reply]:
         for reply in self.fleet.send(order, clients):
@@ -47,7 +40,7 @@ class Lying:
 
 
 def ledger_of(world: World, network: Network, liars: set[int], quorum: float, told: list[str]) -> Ledger:
-    return Ledger(Lying(world, liars), world.layout, network, 200, quorum, told.append)
+    return Ledger(Lying(InlineFleet(world, 3), liars), world.layout, network, 200, quorum, told.append)
 
 
 class Retrying:
