@@ -1,0 +1,1 @@
+"""Sweeps: many runs over a space of settings, searched and stopped early by Ray Tune."""
