@@ -11,7 +11,8 @@ a_t = 0.15 (1 + cos(pi r / stop_round)) n_l gradients of the block's pruned weig
 averages them, grows the a_t largest, drops the a_t kept weights of smallest magnitude.
 
 Not known from the paper, so decided here: C = ceil(0.1 / density); the first adjusting round is `adjust_every`; first
-convolution and output layer are never pruned. Better than published codes: batch-norm statistics are counted from
+convolution and output layer are never pruned. Other than published: candidates are drawn around ERK densities, those of
+its rivals, unless `around` is uniform. Better than published codes: batch-norm statistics are counted from
 zero, and batches are arranged so that the step whose gradients are sent is a full one.
 """
 
@@ -61,8 +62,8 @@ class FedTiny(Method):
     """Candidate masks to choose from; none is the paper's ceil(0.1 / density); 1 is no choice."""
     noise: Annotated[float, Field(ge=0, le=1)] = 0.5
     """Spread of candidates' layer densities: those of `around` times 1 - noise to 1 + noise; 0 is `around` itself."""
-    around: Around = "uniform"
-    """Layer densities that candidates are drawn around: uniform (as published), er, or erk."""
+    around: Around = "erk"
+    """Layer densities that candidates are drawn around: erk, er, or uniform (as published)."""
     adapt: bool = True
     """Measure candidates' batch-norm statistics anew before their losses; false is the paper's vanilla selection."""
     bn_aggregation: Aggregation = "mean"
