@@ -225,6 +225,8 @@ def test_costs_can_be_foreseen(method: Method, make_run: Runner) -> None:
     """To the byte and the FLOP where the data decides nothing: see tests/forecast.
 
     Here a run has four rounds, and if the last candidate wins, which clients hold already, a fifth of one download.
+    The winner is foreseen as the first of the candidates, whose layers differ by up to `noise` either way: around ERK
+    densities that is 13 to 14 % of this network's FLOPs.
     """
     setting = f"method={json.dumps(method.model_dump(mode='json'))}"
     result, bill = make_run(setting), foreseen(setting)
@@ -233,4 +235,6 @@ def test_costs_can_be_foreseen(method: Method, make_run: Runner) -> None:
         return
     for key, tolerance in (("upload_bytes", 0.05), ("download_bytes", 0.1), ("memory_bytes_max", 0.05)):
         assert bill[key] == pytest.approx(result.summary[key], rel=tolerance), key
-    assert bill["flops_per_round_max"] == pytest.approx(result.summary["flops_per_round_max"], rel=0.1)
+    chosen = isinstance(method, FedTiny) and method.candidates != 1
+    tolerance = 0.2 if chosen else 0.1
+    assert bill["flops_per_round_max"] == pytest.approx(result.summary["flops_per_round_max"], rel=tolerance)
