@@ -235,6 +235,5 @@ def test_costs_can_be_foreseen(method: Method, make_run: Runner) -> None:
         return
     for key, tolerance in (("upload_bytes", 0.05), ("download_bytes", 0.1), ("memory_bytes_max", 0.05)):
         assert bill[key] == pytest.approx(result.summary[key], rel=tolerance), key
-    chosen = isinstance(method, FedTiny) and method.candidates != 1
-    tolerance = 0.2 if chosen else 0.1
+    tolerance = 0.2 if isinstance(method, FedTiny) and method.candidates != 1 else 0.1
     assert bill["flops_per_round_max"] == pytest.approx(result.summary["flops_per_round_max"], rel=tolerance)
