@@ -14,6 +14,7 @@ from fedtiny.config.load import load
 from fedtiny.fleets.inline import InlineFleet
 from fedtiny.methods import AnyMethod, Method, ServerState
 from fedtiny.methods.aggregation import AnyAggregation, Krum, Mean, Median, TrimmedMean
+from fedtiny.methods.fedtiny import FedTiny
 from fedtiny.payload.codec import NOTHING, encode_order
 from fedtiny.payload.messages import Order, Reply
 from fedtiny.payload.packing import Packing
