@@ -14,6 +14,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from fedtiny.fleets.family import end, family
 from fedtiny.fleets.limits import usable_cpus
 
 # Before Ray's import, which reads them. Ray's workers are at niceness 15 otherwise, and starve beside anything else
@@ -25,6 +26,9 @@ os.environ.setdefault("RAY_worker_niceness", "0")
 os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
 
 __all__ = ["booting", "connected"]
+
+END_S = 5.0
+"""Longest time that a local Ray's processes have to end by themselves, which they do when the others are gone."""
 
 
 class _LocalRay:
@@ -62,7 +66,9 @@ class _LocalRay:
         self._there.set()
         with _silent():
             self._over.wait()
+            theirs = family(self._scratch)
             ray.shutdown()
+            end(theirs, END_S)
 
     def join(self) -> None:
         """Returns once it is there.
