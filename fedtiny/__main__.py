@@ -13,7 +13,6 @@ if TYPE_CHECKING:
     from fedtiny.config.load import ConfigError
     from fedtiny.config.schema import RunConfig
     from fedtiny.prepare import Prepared
-    from fedtiny.track.sinks import Sink
 
 __all__ = ["main"]
 
@@ -136,16 +135,11 @@ def _make(prepared: "Prepared", folder: Path, resume: bool = False) -> int:
     from fedtiny.payload.fleet import ClientFailed
     from fedtiny.run import run
     from fedtiny.track.console import Console
+    from fedtiny.trackers import trackers
 
     config = prepared.config
     print(f"{config.name}: {config.method.name}, {config.data.name}, {config.model.name}, {config.clients} clients")
-    sinks: list[Sink] = [Console(folder)]
-    if config.tracking.wandb != "off":
-        from fedtiny.track.wandb import Wandb
-
-        settings = config.model_dump(mode="json")
-        mode, project, group = config.tracking.wandb, config.tracking.project, config.tracking.group
-        sinks.insert(0, Wandb(folder, config.name, settings, mode, project, group))
+    sinks = [*trackers(config, folder), Console(folder)]
     way_on = f"go on with: python -m fedtiny resume {folder}"
     try:
         run(prepared, folder, sinks, resume)

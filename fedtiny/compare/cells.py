@@ -13,7 +13,6 @@ from fedtiny.fleets import Inline
 if TYPE_CHECKING:
     from fedtiny.compare.grid import Cell
     from fedtiny.fleets.pool import Ended
-    from fedtiny.track.sinks import Sink
 
 __all__ = ["made", "make"]
 
@@ -22,17 +21,12 @@ def make(folder: str) -> None:
     """Makes the run of a cell's folder, or goes on with it."""
     from fedtiny.prepare import prepare
     from fedtiny.run import run
+    from fedtiny.trackers import trackers
 
     path = Path(folder)
     free(path)
     config = load([path / "config.yaml"])
-    sinks: list[Sink] = []
-    if config.tracking.wandb != "off":
-        from fedtiny.track.wandb import Wandb
-
-        told, mode = config.model_dump(mode="json"), config.tracking.wandb
-        sinks.append(Wandb(path, config.name, told, mode, config.tracking.project, config.tracking.group))
-    run(prepare(config), path, sinks, resume=True)
+    run(prepare(config), path, trackers(config, path), resume=True)
 
 
 def made(

@@ -43,6 +43,10 @@ class Tracking(Value):
     """The project in Weights & Biases."""
     group: str | None = None
     """The group in Weights & Biases."""
+    tensorboard: bool = False
+    """Writes tensorboard/ in the run's folder, for `tensorboard --logdir`."""
+    csv: bool = False
+    """Writes csv/metrics.csv in the run's folder: a line a round."""
 
 
 class RunConfig(Value):

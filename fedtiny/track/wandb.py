@@ -5,25 +5,22 @@ W&B never decides whether a run lives: whatever it raises ends the tracking afte
 
 import netrc
 import os
-import sys
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
-from functools import wraps
+import shutil
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, ParamSpec
+from typing import TYPE_CHECKING, Literal
 from urllib.parse import urlparse
 
 from fedtiny.table import Table
+from fedtiny.track.guarded import Guarded, never_fatal
 from fedtiny.track.pictures import density_heat_map
 from fedtiny.track.record import RoundRecord, Start
-from fedtiny.track.sinks import Sink
+from fedtiny.track.scalars import Scalars, flat
 
 if TYPE_CHECKING:
     import wandb
 
 __all__ = ["Wandb", "logged_in"]
-
-P = ParamSpec("P")
 
 
 def logged_in() -> bool:
@@ -37,34 +34,15 @@ def logged_in() -> bool:
         return False
 
 
-def _never_fatal(verb: Callable[P, None]) -> Callable[P, None]:
-    """Turns whatever `verb` raises into one line, after which the sink is silent."""
-
-    @wraps(verb)
-    def guarded(*args: P.args, **kwargs: P.kwargs) -> None:
-        (sink, *_) = args
-        assert isinstance(sink, Wandb)
-        if sink.broken:
-            return
-        try:
-            verb(*args, **kwargs)
-        except Exception as error:
-            sink.broken = True
-            reason = " ".join(str(error).split())
-            print(
-                f"W&B: tracking stops here, the run goes on ({type(error).__name__}: {reason})",
-                file=sys.stderr,
-            )
-
-    return guarded
-
-
-class Wandb(Sink):
+class Wandb(Guarded):
     """One W&B run, with rounds as its x axis; offline unless the user is logged in.
 
-    Attributes:
-        broken: True once W&B has raised; nothing is sent to it any more.
+    Configuration and summary are W&B's own, so that its panels find them: `method.density` among the former,
+    `test_accuracy`, `upload_bytes` and `flops_per_round_max/rigl` among the latter. A run that goes on keeps its id.
+    Online, W&B ignores the rounds that it knows; offline, a log with all rounds takes the place of the earlier one.
     """
+
+    label = "W&B"
 
     def __init__(
         self,
@@ -74,6 +52,8 @@ class Wandb(Sink):
         mode: Literal["auto", "offline"],
         project: str,
         group: str | None,
+        kind: str | None = None,
+        tags: Sequence[str] = (),
     ) -> None:
         """Names the run; W&B is imported at the start.
 
@@ -84,14 +64,19 @@ class Wandb(Sink):
             mode: auto is online if the user is logged in; offline never touches the network.
             project: W&B project.
             group: W&B group, if any.
+            kind: W&B job type, if any: what runs of a group have in common that differ in their seeds.
+            tags: W&B tags.
         """
+        super().__init__()
         self._folder, self._name, self._config = folder, name, config
-        self._mode, self._project, self._group = mode, project, group
+        self._mode, self._project, self._group, self._kind, self._tags = mode, project, group, kind, tuple(tags)
         self._run: wandb.Run | None = None
+        self._scalars = Scalars()
         self._records: list[RoundRecord] = []
-        self.broken = False
+        self._before: Sequence[RoundRecord] = ()
+        self._earlier: list[Path] = []
 
-    @_never_fatal
+    @never_fatal
     def start(self, start: Start) -> None:
         import wandb
 
@@ -101,12 +86,18 @@ class Wandb(Sink):
             return
         online = self._mode == "auto" and logged_in() and said == "online"
         modes: list[Literal["online", "offline"]] = ["online", "offline"] if online else ["offline"]
+        # Named [offline-]run-DATE-ID; the last is the one to go on with.
+        self._earlier = sorted((self._folder / "wandb").glob("*run-*-*"), key=lambda x: x.name.removeprefix("offline-"))
         for mode in modes:
             try:
                 self._run = wandb.init(
                     project=self._project,
                     group=self._group,
+                    job_type=self._kind,
+                    tags=self._tags,
                     name=self._name,
+                    id=self._earlier[-1].name.rpartition("-")[2] if self._earlier else None,
+                    resume="allow" if mode == "online" else None,
                     dir=self._folder,
                     config=dict(self._config),
                     mode=mode,
@@ -129,44 +120,44 @@ class Wandb(Sink):
         self._run.define_metric("round")
         self._run.define_metric("*", step_metric="round")
 
-    @_never_fatal
+    def resumed(self, records: Sequence[RoundRecord]) -> None:
+        self._before = records  # They follow what was found: W&B takes steps in their order alone.
+
+    @never_fatal
     def found(self, tables: Sequence[Table]) -> None:
         import wandb
 
         assert self._run is not None
+        told = {}
         for table in tables:
             columns: list[str | int] = [*table.columns, "chosen"]
             rows = [[*row, i == table.chosen] for i, row in enumerate(table.rows)]
-            self._run.log({table.title.lower(): wandb.Table(columns=columns, data=rows)})
-
-    def resumed(self, records: Sequence[RoundRecord]) -> None:
-        for record in records:  # A run of W&B's own begins anew: it is to be complete.
+            told[table.title.lower()] = wandb.Table(columns=columns, data=rows)
+        self._run.log(told, step=0, commit=True)
+        for record in self._before:
             self.round(record)
+        for earlier in self._earlier:
+            if earlier.name.startswith("offline-"):  # It holds nothing that this run's own does not.
+                shutil.rmtree(earlier, ignore_errors=True)
 
-    @_never_fatal
+    @never_fatal
     def round(self, record: RoundRecord) -> None:
         assert self._run is not None
         self._records.append(record)
-        flat = {k: v for k, v in asdict(record).items() if isinstance(v, int | float)}
-        for name, density in record.layer_densities.items():
-            flat[f"layer_density/{name}"] = density
-        for accounting, flops in record.flops.items():
-            flat[f"flops/{accounting}"] = flops
-        flat["exchanged"] = sum(record.exchanged.values())
-        self._run.log(flat)
+        self._run.log(self._scalars.of(record), step=record.round + 1, commit=True)
 
-    @_never_fatal
+    @never_fatal
     def finish(self, summary: Mapping[str, object]) -> None:
         import wandb
 
         assert self._run is not None
-        if self._records:
+        if self._records and self._records[0].layer_densities:
             self._run.log({"layer_densities": wandb.Image(density_heat_map(self._records))})
-        self._run.summary.update(dict(summary))
+        self._run.summary.update(flat(summary))
         self._run.finish()
         self._run = None
 
-    @_never_fatal
+    @never_fatal
     def close(self) -> None:
         if self._run is not None:
             self._run.finish(exit_code=1)

@@ -1,18 +1,21 @@
 """A real W&B, offline."""
 
-import struct
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from wandb.proto import wandb_internal_pb2
 
 from fedtiny.track.wandb import Wandb, logged_in
-from tests.track.test_report import RECORDS, START, TABLE
+from tests.track.offline import history, rounds, summary, the_run
+from tests.track.test_report import RECORDS, START, SUMMARY, TABLE
+
+CONFIG: dict[str, object] = {"seed": 1, "method": {"name": "ours", "density": 0.01}}
 
 
 def sink(folder: Path, mode: str = "offline") -> Wandb:
     assert mode in ("auto", "offline")
-    return Wandb(folder, "test", {"seed": 1}, "offline" if mode == "offline" else "auto", "fedtiny", "group")
+    tags = ("ours", "density 0.01")
+    return Wandb(folder, "test", CONFIG, "offline" if mode == "offline" else "auto", "fedtiny", "group", "ours", tags)
 
 
 @pytest.fixture(autouse=True)
@@ -32,25 +35,6 @@ def test_logged_in_looks_at_the_environment_and_netrc(monkeypatch: pytest.Monkey
     assert logged_in()
 
 
-def logged_keys(log: bytes) -> set[str]:
-    """Names in the history and the summary of a .wandb file: 7 bytes, then LevelDB's log of protobuf records."""
-    whole, position, keys = b"", 7, set()
-    while position + 7 <= len(log):
-        left = 32768 - position % 32768
-        if left < 7:  # a block never ends in a part of a header
-            position += left
-            continue
-        length, kind = struct.unpack_from("<HB", log, position + 4)
-        whole += log[position + 7 : position + 7 + length]
-        position += 7 + length
-        if kind in (1, 4):  # whole, or the last part
-            record = vars(wandb_internal_pb2)["Record"].FromString(whole)  # it has no types
-            items = [*record.history.item, *record.summary.update]
-            keys |= {item.key or item.nested_key[0] for item in items}
-            whole = b""
-    return keys
-
-
 @pytest.mark.parametrize("mode", ["auto", "offline"])
 def test_an_offline_run_holds_rounds_candidates_and_the_heat_map(
     tmp_path: Path, mode: str, capfd: pytest.CaptureFixture[str]
@@ -65,13 +49,57 @@ def test_an_offline_run_holds_rounds_candidates_and_the_heat_map(
     assert not run.broken
     printed = capfd.readouterr()
     assert printed.out + printed.err == ""
-    (offline,) = (tmp_path / "wandb").glob("offline-run-*")
-    (log,) = offline.glob("run-*.wandb")
-    keys = logged_keys(log.read_bytes())
+    messages = the_run(tmp_path)
+    keys = {key for step in history(messages) for key in step} | set(summary(messages))
     assert {"round", "test_accuracy", "train_loss", "upload_bytes", "density", "layer_density/a.weight"} <= keys
-    assert {"flops/rigl", "flops/fedrts", "candidates", "layer_densities"} <= keys
-    media = {path.suffix for path in offline.rglob("media/**/*") if path.is_file()}
+    assert {"flops/rigl", "flops/fedrts", "candidates", "layer_densities", "so_far/bytes"} <= keys
+    media = {path.suffix for path in tmp_path.rglob("media/**/*") if path.is_file()}
     assert {".png", ".json"} <= media
+
+
+def test_panels_find_group_tags_settings_and_figures(tmp_path: Path) -> None:
+    run = sink(tmp_path)
+    run.start(START)
+    run.found([])
+    run.round(RECORDS[0])
+    run.finish(SUMMARY)
+    run.close()
+    messages = the_run(tmp_path)
+    told = next(x.run for x in messages if x.WhichOneof("record_type") == "run")
+    assert (told.run_group, told.job_type, list(told.tags)) == ("group", "ours", ["ours", "density 0.01"])
+    assert {item.key: item.value_json for item in told.config.update}["method"] == '{"name":"ours","density":0.01}'
+    figures = summary(messages)
+    assert figures["test_accuracy"] == 0.75
+    assert figures["upload_bytes"] == 200  # of the whole run, and not of its last round
+    assert figures["flops_per_round_max/rigl"] == 1e6
+
+
+def test_a_run_that_goes_on_has_one_log_with_each_round_once(tmp_path: Path) -> None:
+    made = [replace(RECORDS[0], round=i) for i in range(5)]
+    first = sink(tmp_path)
+    first.start(START)
+    first.resumed([])
+    first.found([TABLE])
+    for record in made[:4]:
+        first.round(record)
+    first.close()  # the checkpoint of round 4 was lost: it is made again
+    before = the_run(tmp_path)
+    assert [x["round"] for x in rounds(before)] == [0, 1, 2, 3]
+
+    second = sink(tmp_path)
+    second.start(START)
+    second.resumed(made[:3])
+    second.found([TABLE])
+    for record in made[3:]:
+        second.round(record)
+    second.finish(SUMMARY)
+    second.close()
+    messages = the_run(tmp_path)
+    steps = rounds(messages)
+    assert [x["round"] for x in steps] == [0, 1, 2, 3, 4]
+    assert [x["so_far/bytes"] for x in steps] == [220, 440, 660, 880, 1100]
+    assert sum("candidates" in x for x in history(messages)) == 1
+    assert {x.run.run_id for x in messages if x.run.run_id} == {x.run.run_id for x in before if x.run.run_id}
 
 
 def test_a_broken_wandb_ends_the_tracking_with_one_line_and_not_the_run(
