@@ -8,7 +8,7 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from fedtiny.track.figures import ACCENT, INK, styled
-from tune.figures import told
+from tune.fronts import told
 from tune.knobs import SEED, knobs, logarithmic, numeric
 from tune.objective import Objective
 from tune.trial import Trial

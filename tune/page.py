@@ -8,7 +8,7 @@ from plotly.offline import get_plotlyjs
 from fedtiny.track.page import STYLE, section
 from fedtiny.track.results import human_seconds
 from tune.effects import against_knobs
-from tune.figures import against_costs, importances
+from tune.fronts import against_costs, importances
 from tune.importance import LEAST, importance
 from tune.knobs import ABSENT, SEED
 from tune.objective import Objective

@@ -6,7 +6,7 @@ import plotly.graph_objects as go
 from plotly.colors import sample_colorscale
 
 from fedtiny.track.figures import MUTED, styled
-from tune.figures import told
+from tune.fronts import told
 from tune.knobs import Axis, axis, knobs
 from tune.objective import Objective
 from tune.trial import Trial
