@@ -20,6 +20,7 @@ from fedtiny.client.world import World
 from fedtiny.config.load import ConfigError
 from fedtiny.config.schema import RunConfig
 from fedtiny.disk import replaced, sole, write_whole
+from fedtiny.memory import forget_peak, peak_bytes
 from fedtiny.methods.average import MOST_EXAMPLES
 from fedtiny.methods.base import ServerState
 from fedtiny.payload.fleet import Fleet
@@ -78,6 +79,7 @@ def run(prepared: Prepared, folder: Path, sinks: Sequence[Sink] = (), resume: bo
         OSError: Something cannot be written; what was written before is whole.
     """
     began, watch = time.perf_counter(), Stopwatch()
+    forget_peak()
     torch.set_num_threads(1)  # As in the clients: sums in another order would be other bits.
     config, network = prepared.config, prepared.network
     settings = config.model_dump(mode="json")
@@ -177,6 +179,7 @@ def run(prepared: Prepared, folder: Path, sinks: Sequence[Sink] = (), resume: bo
                 with replaced(folder / "personal.safetensors") as path:
                     save_masks(path, {client: own.mask for client, own in models.own.items()})
         summary = summarise(prepared, final, records, selection, last) | seconds | {"time": times()}
+        summary |= {"driver_peak_bytes": peak_bytes()}
         summary |= {"protocol": shared | {"pretrained_weights_sha256": pretrained}}
         with replaced(folder / "report.html") as path:
             write_report(path, settings, start, tables, records, summary, last.confusion.tolist())

@@ -57,6 +57,7 @@ def test_a_run_writes_all_its_files_and_says_where(tmp_path: Path, capsys: pytes
         "selection_bytes",
         "flops_per_round_max",
         "memory_bytes_max",
+        "driver_peak_bytes",
         "seconds",
         "weights_sha256",
     ]

@@ -14,7 +14,14 @@ from tune.wording import brief, named, scaled, words
 
 __all__ = ["against_costs", "importances", "told"]
 
-_COSTS = ("bytes", "upload_bytes", "download_bytes", "memory_bytes_max", "memory_bytes", "seconds", "density_all")
+_COSTS = (
+    ("bytes", "upload_bytes", "download_bytes"),
+    ("flops", "flops_total_rigl", "flops_round_max_rigl", "flops_per_round_max/rigl"),
+    ("memory_bytes", "memory_bytes_max"),
+    ("seconds",),
+    ("density_all", "density"),
+)
+"""Of each kind of cost one is drawn: an objective, or the first that is known."""
 
 
 def told(trial: Trial) -> str:
@@ -24,13 +31,14 @@ def told(trial: Trial) -> str:
 
 
 def _costs(trials: Sequence[Trial], objectives: Sequence[Objective]) -> list[Objective]:
-    """The other objectives, then what else the trials have cost, as far as it is known and not the same for all."""
-    known = [key for key in trials[0].figures if all(key in trial.figures for trial in trials)]
-    flops = [key for key in known if key.startswith("flops") and "fedrts" not in key][:1]
+    """The other objectives, then other kinds of cost, as far as they are known and not the same for all."""
     aimed = [objective.figure for objective in objectives]
-    costs = [key for key in (*_COSTS, *flops) if key in known and key not in aimed]
-    varied = [key for key in costs if len({trial.figures[key] for trial in trials}) > 1]
-    return [*objectives[1:], *(Objective(figure=key, direction="min") for key in varied)][:6]
+    varied = []
+    for kind in _COSTS:
+        known = [key for key in kind if all(key in trial.figures for trial in trials)]
+        if not set(kind) & set(aimed) and known and len({trial.figures[known[0]] for trial in trials}) > 1:
+            varied.append(known[0])
+    return [*objectives[1:], *(Objective(figure=key, direction="min") for key in varied)]
 
 
 def against_costs(trials: Sequence[Trial], objectives: Sequence[Objective]) -> go.Figure | None:

@@ -26,7 +26,13 @@ _STYLE = """
 """
 
 
-def page(trials: Sequence[Trial], objectives: Sequence[Objective], title: str, links: Mapping[str, str]) -> str:
+def page(
+    trials: Sequence[Trial],
+    objectives: Sequence[Objective],
+    title: str,
+    links: Mapping[str, str],
+    best: str | None = None,
+) -> str:
     """The whole page.
 
     Args:
@@ -34,6 +40,7 @@ def page(trials: Sequence[Trial], objectives: Sequence[Objective], title: str, l
         objectives: One or more; the first is what trials are ordered by.
         title: The sweep's name.
         links: Trial's name -> its report, seen from the page; where there is one.
+        best: The trial to put first, if constraints have a say in it; otherwise that of the best first objective.
     """
     told = _told(trials, objectives)
     parts = [
@@ -42,7 +49,7 @@ def page(trials: Sequence[Trial], objectives: Sequence[Objective], title: str, l
         f"<script>{get_plotlyjs()}</script>" if told else "",
         f"<h1>{escape(title)}</h1>",
         f"<p class='quiet'>{escape(_story(trials, objectives))}</p>",
-        _tiles(trials, told, objectives),
+        _tiles(trials, told, objectives, best),
         *_figures(told, objectives),
         over_seeds([x for x in told if x.status == "finished"], objectives),
         all_trials(trials, objectives, links),
@@ -69,10 +76,10 @@ def _story(trials: Sequence[Trial], objectives: Sequence[Objective]) -> str:
     return f"{len(trials)} trials: {became}. Wanted: {aims}."
 
 
-def _tiles(trials: Sequence[Trial], told: Sequence[Trial], objectives: Sequence[Objective]) -> str:
+def _tiles(trials: Sequence[Trial], told: Sequence[Trial], objectives: Sequence[Objective], chosen: str | None) -> str:
     if not told:
         return "<p>No trial has a result yet.</p>" if trials else "<p>There is no trial yet.</p>"
-    best = ranked(told, objectives)[0]
+    best = next((trial for trial in told if trial.name == chosen), ranked(told, objectives)[0])
     tiles = [(shown(x.figure, best.figures[x.figure]), brief(x.figure)) for x in objectives]
     tiles += [(words(value), key) for key, value in best.sample.items()]
     tiles.append((human_seconds(sum(trial.seconds for trial in trials)), "all trials together"))

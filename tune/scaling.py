@@ -17,7 +17,7 @@ __all__ = ["CLIENTS", "against_clients"]
 CLIENTS = "clients"
 """The knob."""
 
-_MEMORY = ("peak_memory_bytes", "memory_bytes_max", "memory_bytes")
+_MEMORY = ("driver_peak_bytes", "memory_bytes_max", "memory_bytes")
 
 
 def against_clients(trials: Sequence[Trial], objective: Objective) -> go.Figure | None:

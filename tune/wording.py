@@ -16,6 +16,8 @@ _TITLES: Mapping[str, str] = {
     "density_all": "density of all parameters",
     "memory_bytes": "client memory beyond activations, bytes (modelled)",
     "memory_bytes_max": "client memory beyond activations, bytes (modelled)",
+    "driver_peak_bytes": "memory of the driver's process, bytes (measured)",
+    "flops": "FLOPs of the busiest client, whole run (modelled)",
     "seconds": "wall-clock seconds (measured)",
     "simulated_seconds": "simulated seconds (modelled)",
     "joules": "energy in joules (modelled)",

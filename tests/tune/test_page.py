@@ -45,6 +45,10 @@ def test_best_comes_first_and_those_without_a_result_last() -> None:
     assert ranked(GRID, [BYTES])[0].name == "t00"
 
 
+def test_constraints_may_choose_another_best_trial() -> None:
+    assert "<h2>The best trial: t05</h2>" in page(GRID, [ACCURACY], "x", {}, best="t05")
+
+
 def test_seeds_are_averaged() -> None:
     html = page(GRID, [ACCURACY], "x", {})
     # 0.05 with 10 candidates: seeds 0 and 2 are finished, with 0.72 and 0.74.
