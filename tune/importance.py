@@ -47,7 +47,7 @@ def importance(trials: Sequence[Trial], figure: str) -> dict[str, float]:
             for i, value in enumerate(values):
                 params = {x.key: _param(x, i) for x in axes}
                 study.add_trial(optuna.trial.create_trial(params=params, distributions=kinds, value=value))
-            evaluator = optuna.importance.FanovaImportanceEvaluator(seed=0)
+            evaluator = optuna.importance.FanovaImportanceEvaluator(n_trees=32, seed=0)
             found = optuna.importance.get_param_importances(study, evaluator=evaluator)
         finally:
             optuna.logging.set_verbosity(level)

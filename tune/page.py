@@ -121,25 +121,28 @@ def _figures(told: Sequence[Trial], objectives: Sequence[Objective]) -> list[str
             parallel(told, objectives),
         )
     )
-    effects = against_knobs(told, objectives[0])
+    finished = [trial for trial in told if trial.status == "finished"]
+    # Those that were stopped early would have come to more.
+    compared, whose = (finished, "finished") if len(finished) >= LEAST else (told, "all")
+    effects = against_knobs(compared, objectives[0])
     if effects is not None:
         parts.append(
             section(
                 f"{brief(objectives[0].figure).capitalize()} against each setting",
-                "Points are trials, whatever their other settings. Where values repeat, the line is the mean of the "
-                "trials there, and the band goes from the least seed to the best, each the mean over the other "
+                f"Points are {whose} trials, whatever their other settings. Where values repeat, the line is the mean "
+                "of those there, and the band goes from the least seed to the best, each the mean over the other "
                 "settings.",
                 effects,
             )
         )
-    found = {x.figure: shares for x in objectives if (shares := importance(told, x.figure))}
+    found = {x.figure: shares for x in objectives if (shares := importance(compared, x.figure))}
     if found:
         seeds = any(SEED in shares for shares in found.values())
         parts.append(
             section(
                 "Importance of the settings",
-                "Share of the variance over these trials that each setting explains by itself: functional ANOVA on a "
-                "random forest (Hutter et al., 2014; Optuna's). A hint, not a proof: it knows only where trials were "
+                f"Share of the variance over {whose} trials that each setting explains by itself: functional ANOVA on "
+                "a random forest (Hutter et al., 2014; Optuna's). A hint, not a proof: it knows only where trials were "
                 "made." + (" The seed's share is what chance explains." if seeds else ""),
                 importances(found),
             )

@@ -52,11 +52,11 @@ def shown(figure: str, value: float | None) -> str:
 
 
 def number(value: float) -> str:
-    """Few digits: 0.0123, 1,234 or 1.23M."""
+    """Few digits: 0.0123, 1234 or 1.23M."""
     for limit, unit in ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e4, "k")):
         if abs(value) >= limit:
             return f"{value / (1e3 if unit == 'k' else limit):.3g}{unit}"
-    return f"{value:.0f}" if value == int(value) else f"{value:.3g}"
+    return f"{value:.0f}" if value == int(value) or abs(value) >= 1000 else f"{value:.3g}"
 
 
 def words(value: Knob) -> str:
