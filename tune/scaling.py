@@ -83,4 +83,4 @@ def _bytes_a_round(trial: Trial) -> float | None:
     up, down = (trial.figures.get(key) for key in ("upload_bytes", "download_bytes"))
     if up is None or down is None or not trial.rounds:
         return None
-    return (up + down) / (1 if trial.status != "finished" else trial.rounds)
+    return (up + down) / trial.rounds
