@@ -1,0 +1,6 @@
+"""The `c` format: a network as one C99 file and its header, for anything with a C compiler."""
+
+from fedtiny.export.c.build import compiled
+from fedtiny.export.c.program import CProgram, CValues, write
+
+__all__ = ["CProgram", "CValues", "compiled", "write"]

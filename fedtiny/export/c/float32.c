@@ -1,0 +1,179 @@
+#include <float.h>
+#include <stdint.h>
+
+/* What is computed in one go. Offsets count floats in the arena; CALLER is the picture or the logits. */
+#define CALLER UINT32_MAX
+#define NONE (UINT32_MAX - 1)
+enum { CONVOLVE, ADD, MAX_POOL, MEAN_POOL };
+enum { EVERY, BITS, GAPS };
+struct step {
+    uint32_t x, also, y, sums;
+    uint32_t kept, codes; /* how many weights, and in how many bytes their places are told */
+    float low, high;
+    uint16_t channels, height, width, out_channels, out_height, out_width, groups;
+    uint8_t kind, coding, kernel, stride, padding;
+};
+
+/* @tables */
+
+/* The weights of a layer that are there, one after the other. `place` is that of the next one in the flat
+   (outputs, inputs / groups, kernel, kernel) weight. */
+struct taps {
+    const uint8_t *codes;
+    const float *weights;
+    uint32_t place, left;
+};
+
+static void next(struct taps *t, uint8_t coding)
+{
+    if (t->left-- == 0) {
+        t->left = 0;
+        t->place = UINT32_MAX;
+        return;
+    }
+    t->place++;
+    if (coding == GAPS) {
+        while (*t->codes == 255) {
+            t->place += 255;
+            t->codes++;
+        }
+        t->place += *t->codes++;
+    } else if (coding == BITS) {
+        while (!(t->codes[t->place >> 3] >> (t->place & 7) & 1))
+            t->place++;
+    }
+}
+
+/* The places of the output, from `from` to before `to`, at which a tap `ahead` places ahead meets a pixel. */
+static void reach(int size, int out_size, int stride, int ahead, int *from, int *to)
+{
+    *from = ahead < 0 ? (stride - 1 - ahead) / stride : 0;
+    *to = ahead < size ? (size - 1 - ahead) / stride + 1 : 0;
+    if (*to > out_size)
+        *to = out_size;
+}
+
+/* Adds what one tap makes of a plane. */
+static void tap(const struct step *s, const float *x, int ky, int kx, float weight, float *sums)
+{
+    int stride = s->stride, up = ky - s->padding, left = kx - s->padding;
+    int y, y_end, x_begin, x_end, i, n;
+    reach(s->height, s->out_height, stride, up, &y, &y_end);
+    reach(s->width, s->out_width, stride, left, &x_begin, &x_end);
+    n = x_end - x_begin;
+    if (n <= 0)
+        return;
+    if (stride == 1 && n == s->width && n == s->out_width && y < y_end) {
+        n *= y_end - y; /* whole rows, one behind the other */
+        y_end = y + 1;
+    }
+    for (; y < y_end; y++) {
+        const float *in = x + (y * stride + up) * s->width + x_begin * stride + left;
+        float *out = sums + y * s->out_width + x_begin;
+        if (stride == 1)
+            for (i = 0; i < n; i++)
+                out[i] += weight * in[i];
+        else
+            for (i = 0; i < n; i++)
+                out[i] += weight * in[i * stride];
+    }
+}
+
+static float clipped(const struct step *s, float value)
+{
+    return value < s->low ? s->low : value > s->high ? s->high : value;
+}
+
+static void convolve(const struct step *s, const float **weights, const uint8_t **codes, const float **bias,
+                     const float *x, const float *also, float *y, float *sums)
+{
+    uint32_t area = (uint32_t)s->kernel * s->kernel, per_group = s->channels / s->groups;
+    uint32_t fan = per_group * area, out_per_group = s->out_channels / s->groups, c;
+    int n = s->out_height * s->out_width, i;
+    struct taps t;
+    t.codes = *codes;
+    t.weights = *weights;
+    t.place = UINT32_MAX; /* before the first */
+    t.left = s->kept;
+    next(&t, s->coding);
+    for (c = 0; c < s->out_channels; c++) {
+        const float *group = x + c / out_per_group * per_group * s->height * s->width;
+        float *out = y + c * (uint32_t)n, *to = x == y ? sums : out;
+        for (i = 0; i < n; i++)
+            to[i] = **bias + (also ? also[c * (uint32_t)n + (uint32_t)i] : 0.0f);
+        while (t.place < (c + 1) * fan) {
+            uint32_t at = t.place - c * fan, k = at % area;
+            tap(s, group + at / area * s->height * s->width, (int)(k / s->kernel), (int)(k % s->kernel), *t.weights++, to);
+            next(&t, s->coding);
+        }
+        for (i = 0; i < n; i++)
+            out[i] = clipped(s, to[i]);
+        (*bias)++;
+    }
+    *weights += s->kept;
+    *codes += s->codes;
+}
+
+static void add(const struct step *s, const float *x, const float *also, float *y)
+{
+    int n = s->out_channels * s->out_height * s->out_width, i;
+    for (i = 0; i < n; i++)
+        y[i] = clipped(s, x[i] + (also ? also[i] : 0.0f));
+}
+
+/* Writes behind what it has read: y may be x. */
+static void max_pool(const struct step *s, const float *x, float *y)
+{
+    int c, row, column, i, j;
+    for (c = 0; c < s->channels; c++, x += s->height * s->width)
+        for (row = 0; row < s->out_height; row++)
+            for (column = 0; column < s->out_width; column++) {
+                float most = -FLT_MAX;
+                for (i = row * s->stride; i < row * s->stride + s->kernel && i < s->height; i++)
+                    for (j = column * s->stride; j < column * s->stride + s->kernel && j < s->width; j++)
+                        if (x[i * s->width + j] > most)
+                            most = x[i * s->width + j];
+                *y++ = most;
+            }
+}
+
+static void mean_pool(const struct step *s, const float *x, float *y)
+{
+    int n = s->height * s->width, c, i;
+    for (c = 0; c < s->channels; c++) {
+        float sum = 0.0f;
+        for (i = 0; i < n; i++)
+            sum += *x++;
+        *y++ = sum / (float)n;
+    }
+}
+
+void NAME_logits(const float *image, float *logits)
+{
+    const float *weight = weights, *shift = bias;
+    const uint8_t *code = codes;
+    unsigned i;
+    for (i = 0; i < sizeof steps / sizeof *steps; i++) {
+        const struct step *s = &steps[i];
+        const float *x = s->x == CALLER ? image : arena + s->x;
+        const float *also = s->also == NONE ? 0 : s->also == CALLER ? image : arena + s->also;
+        float *y = s->y == CALLER ? logits : arena + s->y;
+        switch (s->kind) {
+        case CONVOLVE: convolve(s, &weight, &code, &shift, x, also, y, arena + s->sums); break;
+        case ADD: add(s, x, also, y); break;
+        case MAX_POOL: max_pool(s, x, y); break;
+        default: mean_pool(s, x, y);
+        }
+    }
+}
+
+int NAME_predict(const float *image)
+{
+    static float logits[CLASSES];
+    int best = 0, i;
+    NAME_logits(image, logits);
+    for (i = 1; i < CLASSES; i++)
+        if (logits[i] > logits[best])
+            best = i;
+    return best;
+}

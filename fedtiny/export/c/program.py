@@ -1,0 +1,113 @@
+"""Writes a network as a C program: one file and its header, no heap, no libraries."""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from fedtiny.export.c.arena import arranged, buffers
+from fedtiny.export.c.float32 import float32_tables
+from fedtiny.export.c.steps import Step, steps
+from fedtiny.export.graph import Conv, Floats, Graph, Shape
+
+__all__ = ["CProgram", "CValues", "write"]
+
+CValues = Literal["float32", "int8"]
+
+
+@dataclass(frozen=True, slots=True)
+class CProgram:
+    """A program on disk.
+
+    Attributes:
+        source: The file to compile.
+        header: What it offers.
+        name: Prefix of its two functions.
+        values: What it computes with.
+        image: (channels, height, width) of the pictures that it takes.
+        classes: Number of logits.
+        arena_bytes: The memory in which it computes, apart from a call's stack and a float for each class.
+    """
+
+    source: Path
+    header: Path
+    name: str
+    values: CValues
+    image: Shape
+    classes: int
+    arena_bytes: int
+
+
+def write(
+    graph: Graph, folder: Path, name: str = "fedtiny", values: CValues = "float32", calibration: Floats | None = None
+) -> CProgram:
+    """Writes `name.c` and `name.h`.
+
+    Args:
+        graph: The network; the weights that are 0 cost nothing.
+        folder: Where to; it is made if it is missing.
+        name: Prefix of the two functions, so that two networks can be in one firmware.
+        values: What to compute with.
+        calibration: (N, C, H, W) float32 pictures that show int8 how large activations become.
+
+    Raises:
+        ValueError: The name is none that C allows, a weight is not finite, or the last operation leaves no logits.
+    """
+    if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]*", name):
+        raise ValueError(f"the name of a C program must be a letter, then letters, digits and _, got {name!r}")
+    if values == "int8":
+        raise ValueError("a C program's values must be float32 as yet, got int8")
+    made = steps(graph)
+    _check(made)
+    arena = arranged(buffers(made, 4))
+    tables = float32_tables(made, arena)
+    classes = made[-1].shape[0]
+    folder.mkdir(parents=True, exist_ok=True)
+    source, header = folder / f"{name}.c", folder / f"{name}.h"
+    kernels = Path(__file__).with_name(f"{values}.c").read_text(encoding="utf-8")
+    constants = f"#define CLASSES {classes}\n{tables}"
+    header.write_text(_header(name, graph.image, classes, values), encoding="utf-8")
+    source.write_text(
+        f'/* A network, by FedTiny. {name}.h says how to call it. */\n#include "{name}.h"\n\n'
+        + kernels.replace("/* @tables */\n", constants).replace("NAME_", f"{name}_"),
+        encoding="utf-8",
+    )
+    return CProgram(source, header, name, values, graph.image, classes, arena.nbytes)
+
+
+def _check(made: tuple[Step, ...]) -> None:
+    for step in made:
+        if isinstance(step.operation, Conv):
+            for what, numbers in (("weight", step.operation.weight), ("bias", step.operation.bias)):
+                if not np.isfinite(numbers).all():
+                    raise ValueError(f"a network for C must be of finite numbers; {step.name} has a {what} that is not")
+
+
+def _header(name: str, image: Shape, classes: int, values: CValues) -> str:
+    channels, height, width = image
+    big = name.upper()
+    return f"""/* A network, by FedTiny: {values}, no heap, not reentrant. */
+#ifndef {big}_H
+#define {big}_H
+#ifdef __cplusplus
+extern "C" {{
+#endif
+
+#define {big}_CHANNELS {channels}
+#define {big}_HEIGHT {height}
+#define {big}_WIDTH {width}
+#define {big}_CLASSES {classes}
+
+/* image: {channels} planes of {height} rows of {width} pixels, scaled as in training. Returns the class, from 0. */
+int {name}_predict(const float *image);
+
+/* The same; leaves {classes} logits. */
+void {name}_logits(const float *image, float *logits);
+
+#ifdef __cplusplus
+}}
+#endif
+#endif
+"""

@@ -1,0 +1,50 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from fedtiny.export.c import compiled, write
+from fedtiny.export.graph import Clip, Conv, Floats, Graph, Node
+from tests.export.c.batched import batched
+from tests.export.c.random_graphs import pictures_for, random_graph
+from tests.export.c.reference import logits
+
+SANITIZED = ("-O1", "-fsanitize=address,undefined", "-fno-sanitize-recover=all")
+
+
+def check_close(found: Floats, expected: Floats, graph: str) -> None:
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4 * np.abs(expected).max(), err_msg=graph)
+
+
+def test_float_programs_compute_what_torch_computes_under_sanitizers(tmp_path: Path) -> None:
+    graphs = [random_graph(seed) for seed in range(12)]
+    pictures = [pictures_for(graph, 3) for graph in graphs]
+    programs = [write(graph, tmp_path, f"net{i}") for i, graph in enumerate(graphs)]
+    found = batched(programs, pictures, tmp_path, "gcc", SANITIZED)
+    for i, graph in enumerate(graphs):
+        check_close(found[i], logits(graph, pictures[i]), f"random_graph({i})")
+
+
+def test_a_compiled_program_is_a_function(tmp_path: Path) -> None:
+    graph = random_graph(3)
+    pictures = pictures_for(graph, 5)
+    program = write(graph, tmp_path / "new", "tiny")
+    call = compiled(program, tmp_path / "built")
+    check_close(call(pictures), logits(graph, pictures), "random_graph(3)")
+    assert call(pictures[:0]).shape == (0, program.classes)
+    assert (program.image, program.classes) == (graph.image, graph.nodes[-1].shape[0])
+
+
+@pytest.mark.parametrize("name", ["1st", "a-b", "_a", ""])
+def test_a_name_must_be_one_of_c(tmp_path: Path, name: str) -> None:
+    with pytest.raises(ValueError, match="the name of a C program must be"):
+        write(random_graph(0), tmp_path, name)
+
+
+def test_weights_must_be_finite_and_logits_the_end(tmp_path: Path) -> None:
+    conv = Conv(np.full((2, 1, 1, 1), np.nan, np.float32), np.zeros(2, np.float32))
+    node = Node("conv", conv, ("image",), (2, 1, 1))
+    with pytest.raises(ValueError, match="conv has a weight that is not"):
+        write(Graph((1, 1, 1), (node,)), tmp_path)
+    with pytest.raises(ValueError, match="the last operation"):
+        write(Graph((1, 1, 1), (node, Node("clip", Clip(6.0), ("conv",), (2, 1, 1)))), tmp_path)
