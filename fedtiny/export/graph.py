@@ -3,7 +3,7 @@
 Shapes are those of one picture, without the batch: (channels, height, width), or (features,) behind the pool.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,6 +13,19 @@ __all__ = ["Add", "Clip", "Conv", "Floats", "Graph", "Linear", "MaxPool", "MeanP
 
 Floats = NDArray[np.float32]
 Shape = tuple[int, ...]
+
+
+def _picture(inputs: Sequence[Shape]) -> Shape:
+    if len(inputs[0]) != 3:
+        raise ValueError(f"must be a picture (channels, height, width), got {inputs[0]}")
+    return inputs[0]
+
+
+def _places(room: int, stride: int) -> int:
+    """Places of a window that has `room` to move, every `stride`."""
+    if room < 0 or stride < 1:
+        raise ValueError(f"a window must fit its input, it has {room} to move and stride {stride}")
+    return room // stride + 1
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -33,6 +46,14 @@ class Conv:
     padding: int = 0
     groups: int = 1
 
+    def shape(self, inputs: Sequence[Shape]) -> Shape:
+        """Of the output; `ValueError` if it cannot read such an input."""
+        outputs, channels, kernel, _ = self.weight.shape
+        x = _picture(inputs)
+        if x[0] != channels * self.groups or (self.groups > 1 and not channels == 1 <= outputs == self.groups):
+            raise ValueError(f"a convolution with weights {self.weight.shape} cannot read {x}")
+        return outputs, *(_places(size + 2 * self.padding - kernel, self.stride) for size in x[1:])
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Linear:
@@ -41,6 +62,12 @@ class Linear:
     weight: Floats
     bias: Floats
 
+    def shape(self, inputs: Sequence[Shape]) -> Shape:
+        """Of the output; `ValueError` if it cannot read such an input."""
+        if list(inputs) != [self.weight.shape[1:]]:
+            raise ValueError(f"a matrix {self.weight.shape} cannot read {list(inputs)}")
+        return self.weight.shape[:1]
+
 
 @dataclass(frozen=True, slots=True)
 class Clip:
@@ -48,10 +75,20 @@ class Clip:
 
     most: float
 
+    def shape(self, inputs: Sequence[Shape]) -> Shape:
+        """Of the output: that of the input."""
+        return inputs[0]
+
 
 @dataclass(frozen=True, slots=True)
 class Add:
     """The sum of two inputs of one shape."""
+
+    def shape(self, inputs: Sequence[Shape]) -> Shape:
+        """Of the output; `ValueError` if the inputs differ."""
+        if inputs[0] != inputs[1]:
+            raise ValueError(f"{inputs[0]} and {inputs[1]} cannot be added")
+        return inputs[0]
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,10 +98,19 @@ class MaxPool:
     kernel: int
     stride: int
 
+    def shape(self, inputs: Sequence[Shape]) -> Shape:
+        """Of the output; `ValueError` if it cannot read such an input."""
+        channels, *sizes = _picture(inputs)
+        return channels, *(_places(max(size - self.kernel, 0) + self.stride - 1, self.stride) for size in sizes)
+
 
 @dataclass(frozen=True, slots=True)
 class MeanPool:
     """The mean over all places of each channel: (C, H, W) -> (C,)."""
+
+    def shape(self, inputs: Sequence[Shape]) -> Shape:
+        """Of the output; `ValueError` if it cannot read such an input."""
+        return _picture(inputs)[:1]
 
 
 Operation = Conv | Linear | Clip | Add | MaxPool | MeanPool

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor, fx, nn
 
-from fedtiny.export.graph import Add, Clip, Conv, Floats, Graph, Linear, MaxPool, MeanPool, Node, Operation, Shape
+from fedtiny.export.graph import Add, Clip, Conv, Floats, Graph, Linear, MaxPool, MeanPool, Node, Operation
 from fedtiny.models.normalised import NormalisedConv2d, normalise
 
 __all__ = ["trace"]
@@ -67,7 +67,7 @@ def _place(nodes: dict[str, Node], name: str, what: object, inputs: list[str]) -
         nodes[before.name] = replace(before, operation=_folded(before.operation, what))
         return before.name
     operation = _operation(what)
-    nodes[name] = Node(name, operation, tuple(inputs), _shape(operation, before.shape))
+    nodes[name] = Node(name, operation, tuple(inputs), operation.shape([nodes[x].shape for x in inputs]))
     return name
 
 
@@ -109,18 +109,3 @@ def _folded(conv: Conv, norm: nn.BatchNorm2d) -> Conv:
     scale = wide(norm.weight) / np.sqrt(wide(norm.running_var) + norm.eps)
     bias = wide(norm.bias) + (conv.bias - wide(norm.running_mean)) * scale
     return replace(conv, weight=_floats(conv.weight * scale[:, None, None, None]), bias=_floats(bias))
-
-
-def _shape(operation: Operation, before: Shape) -> Shape:
-    match operation:
-        case Conv(weight, _, stride, padding, _):
-            kernel = weight.shape[2]
-            return (len(weight), *((size + 2 * padding - kernel) // stride + 1 for size in before[1:]))
-        case Linear(weight):
-            return (len(weight),)
-        case MaxPool(kernel, stride):
-            return (before[0], *(-(-max(size - kernel, 0) // stride) + 1 for size in before[1:]))
-        case MeanPool():
-            return before[:1]
-        case _:
-            return before
