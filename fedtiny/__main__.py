@@ -4,6 +4,7 @@ import argparse
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -97,7 +98,7 @@ def _run(presets: Sequence[Path], overrides: Sequence[str]) -> int:
     from fedtiny.prepare import prepare
 
     config, folder = _checked(presets, overrides)
-    with config.fleet.booting():
+    with _booting(config):
         try:
             prepared = prepare(config, print)
             return _make(prepared, _claimed(folder, config.name))
@@ -126,8 +127,17 @@ def _resume(folder: Path) -> int:
     if not (folder / "config.yaml").read_text(encoding="utf-8"):
         raise ConfigError([f"{folder}: this run was broken off before it began; make it anew with another out=DIR"])
     config = load([folder / "config.yaml"])
-    with config.fleet.booting():
+    with _booting(config):
         return _make(prepare(config, print), folder, resume=True)
+
+
+def _booting(config: "RunConfig") -> AbstractContextManager[None]:
+    from fedtiny.config.load import ConfigError
+
+    try:
+        return config.fleet.booting()
+    except ValueError as error:
+        raise ConfigError([str(error)]) from error
 
 
 def _make(prepared: "Prepared", folder: Path, resume: bool = False) -> int:

@@ -43,7 +43,7 @@ def made(
         tick: Is told now and then which cells are going on.
 
     Raises:
-        ConfigError: Ray cannot start.
+        ConfigError: Ray cannot start, or the cluster is not there.
     """
     from fedtiny.fleets.pool import pooled
 
@@ -63,7 +63,11 @@ def made(
         except ValueError as error:
             raise ConfigError([str(error)]) from error
         return
-    with cells[0].config.fleet.booting():
+    try:
+        ready = cells[0].config.fleet.booting()
+    except ValueError as error:
+        raise ConfigError([str(error)]) from error
+    with ready:
         for folder, name in names.items():
             told([folder])
             yield name, _tried(folder)

@@ -250,5 +250,6 @@ def _explain(problem: ErrorDetails) -> tuple[str, str]:
             return f"{key}.name", f"must be one of {', '.join(names)}; {hint}got {given!r}"
         case "missing":
             return key, "must be given"
-    message = problem["msg"][0].lower() + problem["msg"][1:]
+    message = problem["msg"].removeprefix("Value error, ")  # of a rule of ours, which starts in lower case
+    message = message[0].lower() + message[1:]
     return key, f"{message}, got {problem['input']!r}"

@@ -3,6 +3,7 @@
 The values here are light; each imports its machinery when it opens.
 """
 
+import re
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -28,6 +29,12 @@ def _shareable(gpus: float) -> float:
 
 
 Gpus = Annotated[float, Field(ge=0, allow_inf_nan=False), AfterValidator(_shareable)]
+
+
+def _joinable(address: str | None) -> str | None:
+    if address not in (None, "auto") and not re.fullmatch(r"([^\s/:]+|\[[^\s/\]]+\]):\d+", str(address)):
+        raise ValueError("must be auto, or HOST:PORT of a cluster's head (6379 is its usual port) without any ://")
+    return address
 
 
 class Inline(Value):
@@ -74,8 +81,8 @@ class RayActors(Value):
     """Tries of a client that raises, hangs or loses its actor, beyond the first, with the same random stream."""
     deadline_s: Annotated[float, Field(gt=0)] | None = None
     """Seconds of wall-clock time after which a client's actor is taken for hung and replaced; none waits."""
-    address: str | None = None
-    """A Ray cluster to join, `auto` for the one of this machine; none starts a local Ray."""
+    address: Annotated[str | None, AfterValidator(_joinable)] = None
+    """HOST:PORT of a Ray cluster to join; `auto`: $RAY_ADDRESS, or this machine's; none starts a local Ray."""
 
     @contextmanager
     def open(self, world: "World", clients: int, cohort: int) -> "Iterator[Fleet]":
@@ -126,12 +133,18 @@ class RayActors(Value):
         return None if self.actors == "auto" else self.actors * self.cpus
 
     def booting(self) -> AbstractContextManager[None]:
-        """Meanwhile a local Ray gets ready in the background; nothing where a cluster is joined."""
-        from fedtiny.fleets.boot import booting
+        """Meanwhile a local Ray gets ready in the background; nothing where a cluster is joined.
 
+        Raises:
+            ValueError: There is no such cluster.
+        """
+        from fedtiny.fleets.boot import booting, found
+
+        if self.address is not None:
+            found(self.address)
+            return nullcontext()
         # Ray starts a process for each CPU promised: none where `open` is going to refuse.
-        alone = self.address is not None or self._lacking_memory()
-        return nullcontext() if alone else booting(self._promised)
+        return nullcontext() if self._lacking_memory() else booting(self._promised)
 
     def _lacking_memory(self) -> str:
         """Why so many actors do not fit into this machine; empty if they do, or may be elsewhere."""

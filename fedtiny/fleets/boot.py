@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from fedtiny.fleets.family import end, family
+from fedtiny.fleets.knock import absence
 from fedtiny.fleets.limits import usable_cpus
 
 # Before Ray's import, which reads them. Ray's workers are at niceness 15 otherwise, and starve beside anything else
@@ -25,7 +26,7 @@ os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
 os.environ.setdefault("RAY_worker_niceness", "0")
 os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
 
-__all__ = ["booting", "connected"]
+__all__ = ["booting", "connected", "found"]
 
 END_S = 5.0
 """Longest time that a local Ray's processes have to end by themselves, which they do when the others are gone."""
@@ -110,6 +111,36 @@ def booting(cpus: float | None) -> Iterator[None]:
         _ours = None
 
 
+def found(address: str) -> str:
+    """HOST:PORT of the cluster meant, whose head has answered a knock.
+
+    Args:
+        address: HOST:PORT, or `auto`: what $RAY_ADDRESS says, else the cluster that this machine is a node of.
+
+    Raises:
+        ValueError: There is none.
+    """
+    there, told = address, address
+    if address == "auto":
+        from ray._private.services import get_ray_address_from_environment
+
+        named = os.environ.get("RAY_ADDRESS", "")
+        told = f"auto, $RAY_ADDRESS={named}" if named else "auto"
+        try:
+            there = str(get_ray_address_from_environment(address, None))
+        except ConnectionError:
+            why = "this machine is no node of one, and $RAY_ADDRESS is not set"
+            raise ValueError(_nobody(told, why)) from None
+        told = told if named else f"auto, {there}"
+    if why := absence(there):
+        raise ValueError(_nobody(told, why))
+    return there
+
+
+def _nobody(told: str, why: str) -> str:
+    return f"fleet.address: there is no Ray at {told} ({why}); start one with: ray start --head"
+
+
 @contextmanager
 def connected(address: str | None, cpus: float | None) -> Iterator[dict[str, float]]:
     """A Ray to start actors on; yields what is free of it, `CPU` and `GPU`.
@@ -117,7 +148,7 @@ def connected(address: str | None, cpus: float | None) -> Iterator[dict[str, flo
     One that this process is connected to already is used and left alone, if the address is not another's.
 
     Args:
-        address: Of a cluster to join, `auto` for the one on this machine; None is a local Ray.
+        address: Of a cluster to join, as in `found`; None is a local Ray.
         cpus: As in `booting`.
 
     Raises:
@@ -133,12 +164,15 @@ def connected(address: str | None, cpus: float | None) -> Iterator[dict[str, flo
             )
         yield _free()
     elif address is not None:
+        there = found(address)
         try:
+            # As it was given: a token (~/.ray/auth_token) is shown to whoever `auto` finds, not to any address named.
             ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
         except (ConnectionError, RuntimeError) as error:
             reason = " ".join(str(error).split())
             raise ValueError(
-                f"fleet.address: there is no Ray at {address} ({reason}); start one with: ray start --head"
+                f"fleet.address: the Ray at {there} cannot be joined ({reason}); it must be of this version of Ray and "
+                f"Python, and if it asks for a token, set RAY_AUTH_MODE=token and have it in ~/.ray/auth_token"
             ) from error
         try:
             with _silent():
