@@ -14,11 +14,14 @@ class Scalars:
     A round gives every number of its record; how many clients were asked and dropped, and how many weights moved;
     `layer_density/LAYER`, `flops/ACCOUNTING`; and `so_far/bytes`, `so_far/upload_bytes`, `so_far/download_bytes`,
     `so_far/flops_ACCOUNTING`, `so_far/seconds`: sums over the rounds up to this one, without the selection.
+
+    Attributes:
+        spent: These sums, after the last round.
     """
 
     def __init__(self) -> None:
         """Nothing was spent yet."""
-        self._spent: dict[str, float] = {}
+        self.spent: dict[str, float] = {}
 
     def of(self, record: RoundRecord) -> dict[str, float]:
         """The numbers of the next round; a round that was not evaluated has no accuracies."""
@@ -34,8 +37,8 @@ class Scalars:
             **{f"flops_{accounting}": flops for accounting, flops in record.flops.items()},
             "seconds": record.seconds,
         }
-        self._spent = {f"so_far/{k}": self._spent.get(f"so_far/{k}", 0) + v for k, v in costs.items()}
-        return told | self._spent
+        self.spent = {f"so_far/{k}": self.spent.get(f"so_far/{k}", 0) + v for k, v in costs.items()}
+        return told | self.spent
 
 
 def flat(told: Mapping[str, object], joint: str = "/") -> dict[str, int | float | str | bool]:

@@ -160,4 +160,8 @@ class Wandb(Guarded):
     @never_fatal
     def close(self) -> None:
         if self._run is not None:
+            # A summary is of the whole run as far as it went, and not of its last round.
+            sums = {key.removeprefix("so_far/"): value for key, value in self._scalars.spent.items()}
+            self._run.summary.update({key: sums[key] for key in ("upload_bytes", "download_bytes") if key in sums})
             self._run.finish(exit_code=1)
+            self._run = None

@@ -2,6 +2,7 @@
 
 import json
 import struct
+import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -11,11 +12,20 @@ from wandb.proto import wandb_internal_pb2
 __all__ = ["history", "rounds", "summary", "the_run"]
 
 
-def the_run(folder: Path) -> list[Any]:
-    """The messages of the only offline run in a run's folder."""
+def the_run(folder: Path, patience_s: float = 30.0) -> list[Any]:
+    """The messages of the only offline run in a run's folder, once it has ended.
+
+    W&B's own process writes them, and may be a moment behind: the last of them is waited for.
+    """
     (offline,) = (folder / "wandb").glob("offline-run-*")
     (log,) = offline.glob("run-*.wandb")
-    return list(_messages(log.read_bytes()))
+    until = time.monotonic() + patience_s
+    while True:
+        messages = list(_messages(log.read_bytes()))
+        if messages and messages[-1].WhichOneof("record_type") == "exit":
+            return messages
+        assert time.monotonic() < until, f"{log} does not end"
+        time.sleep(0.05)
 
 
 def _messages(log: bytes) -> Iterator[Any]:
@@ -27,6 +37,8 @@ def _messages(log: bytes) -> Iterator[Any]:
             position += left
             continue
         length, kind = struct.unpack_from("<HB", log, position + 4)
+        if position + 7 + length > len(log):
+            return  # it is still being written
         whole += log[position + 7 : position + 7 + length]
         position += 7 + length
         if kind in (1, 4):  # whole, or the last part

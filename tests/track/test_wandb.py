@@ -84,6 +84,7 @@ def test_a_run_that_goes_on_has_one_log_with_each_round_once(tmp_path: Path) -> 
         first.round(record)
     first.close()  # the checkpoint of round 4 was lost: it is made again
     before = the_run(tmp_path)
+    assert summary(before)["upload_bytes"] == 400
     assert [x["round"] for x in rounds(before)] == [0, 1, 2, 3]
 
     second = sink(tmp_path)
