@@ -9,6 +9,8 @@ import numpy as np
 
 from fedtiny.export.c.arena import arranged, buffers
 from fedtiny.export.c.float32 import float32_tables
+from fedtiny.export.c.int8 import int8_tables
+from fedtiny.export.c.quanta import calibrated
 from fedtiny.export.c.steps import Step, steps
 from fedtiny.export.graph import Conv, Floats, Graph, Shape
 
@@ -50,19 +52,23 @@ def write(
         folder: Where to; it is made if it is missing.
         name: Prefix of the two functions, so that two networks can be in one firmware.
         values: What to compute with.
-        calibration: (N, C, H, W) float32 pictures that show int8 how large activations become.
+        calibration: (N, C, H, W) float32 pictures that show int8 how large activations become; float32 needs none.
 
     Raises:
-        ValueError: The name is none that C allows, a weight is not finite, or the last operation leaves no logits.
+        ValueError: The name is none that C allows, a weight is not finite, the last operation leaves no logits,
+            int8 has no pictures to be calibrated on, or a sum of int8 could leave 32 bits.
     """
     if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]*", name):
         raise ValueError(f"the name of a C program must be a letter, then letters, digits and _, got {name!r}")
-    if values == "int8":
-        raise ValueError("a C program's values must be float32 as yet, got int8")
     made = steps(graph)
     _check(made)
-    arena = arranged(buffers(made, 4))
-    tables = float32_tables(made, arena)
+    arena = arranged(buffers(made, 1 if values == "int8" else 4))
+    if values == "int8":
+        if calibration is None or not len(calibration):
+            raise ValueError("int8 must be calibrated on at least one picture, got none; or write float32")
+        tables = int8_tables(made, arena, calibrated(graph, made, calibration))
+    else:
+        tables = float32_tables(made, arena)
     classes = made[-1].shape[0]
     folder.mkdir(parents=True, exist_ok=True)
     source, header = folder / f"{name}.c", folder / f"{name}.h"

@@ -6,7 +6,7 @@ from math import inf
 
 from fedtiny.export.graph import Add, Clip, Conv, Graph, Linear, MaxPool, MeanPool, Node, Shape
 
-__all__ = ["Product", "Step", "steps"]
+__all__ = ["Step", "steps"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,17 +44,14 @@ class Step:
         return isinstance(self.operation, Conv) and self.operation.groups == self.shape[0] == self.reads[0]
 
 
-Product = Conv | Linear
-
-
 def steps(graph: Graph) -> tuple[Step, ...]:
     """The graph's steps, in order; the last one leaves the logits.
 
     Raises:
-        ValueError: The last node is no convolution and no linear layer, so that its outputs are no logits.
+        ValueError: The last node is no linear layer: its outputs would be no logits.
     """
-    if not graph.nodes or not isinstance(graph.nodes[-1].operation, Product):
-        raise ValueError("the last operation of a network for C must be a linear layer or a convolution")
+    if not graph.nodes or not isinstance(graph.nodes[-1].operation, Linear):
+        raise ValueError("the last operation of a network for C must be a linear layer")
     uses = Counter(name for node in graph.nodes for name in node.inputs)
     made: list[Step] = []
     for node in graph.nodes:

@@ -9,9 +9,10 @@ import numpy as np
 from fedtiny.export.c import CProgram
 from fedtiny.export.graph import Floats
 
-__all__ = ["STRICT", "batched"]
+__all__ = ["SANITIZED", "STRICT", "batched"]
 
 STRICT = ("-std=c99", "-Wall", "-Wextra", "-Werror", "-pedantic")
+SANITIZED = ("-O1", "-fsanitize=address,undefined", "-fno-sanitize-recover=all")
 _ONE = """
 static int run_{name}(const char *images, const char *out)
 {{

@@ -24,11 +24,11 @@ class _Growing:
         self.shapes[name] = shape
         return name
 
-    def weight(self, *shape: int) -> Floats:
-        dead = self.random.random() < 0.1
-        kept = self.random.random(shape) < (0 if dead else self.density)
+    def weight(self, *shape: int, least: float = 0.0) -> Floats:
+        dead = self.random.random() < 0.05
+        kept = self.random.random(shape) < max(least, 0 if dead else self.density)
         fan = max(1, np.count_nonzero(kept) / shape[0])
-        weight: Floats = (self.random.standard_normal(shape) * kept / np.sqrt(fan)).astype(np.float32)
+        weight: Floats = (self.random.standard_normal(shape) * kept * np.sqrt(2 / fan)).astype(np.float32)
         return weight
 
     def bias(self, outputs: int) -> Floats:
@@ -77,9 +77,9 @@ def random_graph(seed: int) -> Graph:
     """A network of up to a dozen operations before its head."""
     random = np.random.default_rng(seed)
     image = int(random.integers(1, 4)), int(random.integers(5, 14)), int(random.integers(5, 14))
-    graph = _Growing(random, float(random.choice([1.0, 0.6, 0.2, 0.03])), {"image": image})
+    graph = _Growing(random, float(random.choice([1.0, 0.6, 0.3, 0.1])), {"image": image})
     x = "image"
-    for _ in range(random.integers(0, 6)):
+    for _ in range(random.integers(1, 6)):
         choice = random.integers(7)
         if choice == 0 and min(graph.shapes[x][1:]) > 1:
             x = graph.pool(x)
@@ -91,11 +91,11 @@ def random_graph(seed: int) -> Graph:
             x = graph.residual(x)
         else:
             kernel = int(random.choice([1, 3, 5]))
-            x = graph.conv(x, int(random.integers(1, 9)), kernel, int(random.integers(1, 3)), kernel // 2)
+            x = graph.conv(x, int(random.integers(2, 12)), kernel, int(random.integers(1, 3)), kernel // 2)
             x = graph.clip(x) if random.random() < 0.7 else x
     x = graph.add(MeanPool(), (x,), graph.shapes[x][:1])
-    classes = int(random.choice([1, 2, 5]))
-    graph.add(Linear(graph.weight(classes, *graph.shapes[x]), graph.bias(classes)), (x,), (classes,))
+    classes = int(random.choice([1, 5, 5, 10]))
+    graph.add(Linear(graph.weight(classes, *graph.shapes[x], least=0.7), graph.bias(classes)), (x,), (classes,))
     return Graph(image, tuple(graph.nodes))
 
 
