@@ -5,12 +5,12 @@ import hashlib
 import os
 import shlex
 import shutil
-import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 
+from fedtiny.export.c.commands import output_of
 from fedtiny.export.c.program import CProgram
 from fedtiny.export.graph import Floats
 
@@ -48,10 +48,7 @@ def compiled(program: CProgram, folder: Path) -> Callable[[Floats], Floats]:
     if not library.exists():
         folder.mkdir(parents=True, exist_ok=True)
         partial = library.with_suffix(f".{os.getpid()}")
-        command = [*c_compiler(), *_FLAGS, "-shared", "-fPIC", "-o", str(partial), str(program.source)]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        if done.returncode:
-            raise ValueError(f"{shlex.join(command)} failed: {done.stderr.strip().splitlines()[0]}")
+        output_of([*c_compiler(), *_FLAGS, "-shared", "-fPIC", "-o", str(partial), str(program.source)])
         partial.replace(library)
     function = getattr(ctypes.CDLL(str(library)), f"{program.name}_logits")
     function.argtypes, function.restype = [ctypes.c_void_p, ctypes.c_void_p], None

@@ -1,3 +1,4 @@
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ def check_close(found: Floats, expected: Floats, graph: str) -> None:
     np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4 * np.abs(expected).max(), err_msg=graph)
 
 
-@pytest.mark.parametrize("seeds", [range(8), pytest.param(range(8, 80), marks=pytest.mark.slow)], ids=["few", "many"])
+@pytest.mark.parametrize("seeds", [range(6), pytest.param(range(6, 80), marks=pytest.mark.slow)], ids=["few", "many"])
 def test_float_programs_compute_what_torch_computes_under_sanitizers(tmp_path: Path, seeds: range) -> None:
     graphs = [random_graph(seed) for seed in seeds]
     pictures = [pictures_for(graph, 3) for graph in graphs]
@@ -22,6 +23,19 @@ def test_float_programs_compute_what_torch_computes_under_sanitizers(tmp_path: P
     found = batched(programs, pictures, tmp_path, "gcc", SANITIZED)
     for i, graph in enumerate(graphs):
         check_close(found[i], logits(graph, pictures[i]), f"random_graph({seeds[i]})")
+
+
+@pytest.mark.parametrize("compiler", ["gcc", "clang"])
+def test_two_networks_fit_one_firmware_of_either_compiler_without_a_warning(tmp_path: Path, compiler: str) -> None:
+    if shutil.which(compiler) is None:
+        pytest.skip(f"needs {compiler}: apt-get install {compiler}")
+    graph = random_graph(21)
+    pictures = pictures_for(graph, 3)
+    programs = [write(graph, tmp_path, "exact"), write(graph, tmp_path, "small", "int8", pictures)]
+    exact, small = batched(programs, [pictures, pictures], tmp_path, compiler, ["-O2"])
+    expected = logits(graph, pictures)
+    check_close(exact, expected, "random_graph(21)")
+    np.testing.assert_allclose(small, expected, atol=0.1 * np.abs(expected).max())
 
 
 def test_a_compiled_program_is_a_function(tmp_path: Path) -> None:
@@ -32,6 +46,14 @@ def test_a_compiled_program_is_a_function(tmp_path: Path) -> None:
     check_close(call(pictures), logits(graph, pictures), "random_graph(3)")
     assert call(pictures[:0]).shape == (0, program.classes)
     assert (program.image, program.classes) == (graph.image, graph.nodes[-1].shape[0])
+
+
+def test_what_the_compiler_refuses_is_one_line(tmp_path: Path) -> None:
+    program = write(random_graph(0), tmp_path, "net")
+    program.source.write_text("int net_logits(void) { return nothing; }\n")
+    with pytest.raises(ValueError, match=r"error: .*nothing") as caught:
+        compiled(program, tmp_path)
+    assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize("name", ["1st", "a-b", "_a", ""])
