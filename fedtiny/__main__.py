@@ -1,4 +1,4 @@
-"""The command line: run | compare | resume | show | cost | methods | bench."""
+"""The command line: run | compare | resume | show | cost | doctor | methods | bench."""
 
 import argparse
 import sys
@@ -20,9 +20,11 @@ __all__ = ["main"]
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command; returns its exit code: 0 done, 1 failed on the way, 2 asked for something impossible."""
+    given = _parser().parse_args(arguments)
+    if given.command == "doctor" and not given.words:  # which looks whether what the rest needs is there
+        return _doctor([], [], given)
     from fedtiny.config.load import ConfigError
 
-    given = _parser().parse_args(arguments)
     presets = [Path(text) for text in given.words if "=" not in text or Path(text).is_file()]
     overrides = [text for text in given.words if "=" in text and not Path(text).is_file()]
     try:
@@ -38,6 +40,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             _show(presets, overrides)
         elif given.command == "cost":
             _cost(presets, overrides, given.json)
+        elif given.command == "doctor":
+            return _doctor(presets, overrides, given)
         else:
             return _run(presets, overrides)
     except ConfigError as error:
@@ -59,7 +63,7 @@ def _parser() -> argparse.ArgumentParser:
         prog="python -m fedtiny", description="Federated pruning towards tiny neural networks."
     )
     commands = parser.add_subparsers(
-        dest="command", required=True, metavar="run | compare | resume | show | cost | methods | bench"
+        dest="command", required=True, metavar="run | compare | resume | show | cost | doctor | methods | bench"
     )
     words = "YAML presets, then key.of.field=value overrides on top of them, wherever they stand; later wins"
     for name, text in (
@@ -77,6 +81,15 @@ def _parser() -> argparse.ArgumentParser:
     cost = commands.add_parser("cost", help=text, description=text)
     cost.add_argument("words", nargs="*", metavar="PRESET.yaml | key=value", help=words)
     cost.add_argument("--json", action="store_true", help="print JSON instead of a table")
+    text = "look whether this machine, or a cluster, has what a run needs, and say what to mend"
+    doctor = commands.add_parser("doctor", help=text, description=text)
+    doctor.add_argument(
+        "words", nargs="*", metavar="PRESET.yaml | key=value", help="of the run: its fleet is looked for"
+    )
+    doctor.add_argument(
+        "--thorough", action="store_true", help="build the engine, start or join Ray, ask every node too"
+    )
+    doctor.add_argument("--json", action="store_true", help="print JSON instead of lines")
     text = "go on with a run or a comparison that was broken off, to the same result as if it had not been"
     resume = commands.add_parser("resume", help=text, description=text)
     resume.set_defaults(words=[])
@@ -244,6 +257,12 @@ def _cost(presets: Sequence[Path], overrides: Sequence[str], as_json: bool) -> N
     for bill in found:
         for note in bill.notes:
             print(f"{bill.name}: {note}")
+
+
+def _doctor(presets: Sequence[Path], overrides: Sequence[str], given: argparse.Namespace) -> int:
+    from fedtiny.doctor.command import doctor
+
+    return doctor(presets, overrides, given.thorough, given.json)
 
 
 def _bench(given: argparse.Namespace) -> None:

@@ -42,6 +42,22 @@ def test_the_running_cluster_is_found_by_itself_and_runs_equal_those_of_this_pro
     assert len(shas) == 1
 
 
+def test_the_doctor_asks_every_node(
+    cluster: Cluster, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RAY_ADDRESS", cluster.address)
+    bare = cluster.add_node(num_cpus=0, env_vars={"CXX": "no-such-compiler"})
+    try:
+        assert main(["doctor", "--thorough", "--json", "fleet.name=ray", "fleet.address=auto"]) == 0
+    finally:
+        cluster.remove_node(bare)
+    found = [x for x in json.loads(capsys.readouterr().out)["findings"] if x["what"].startswith(("Ray", "node"))]
+    assert [x["state"] for x in found].count("ok") == 3  # Ray, and two of three nodes
+    (wrong,) = [x for x in found if x["state"] != "ok"]
+    assert wrong["what"].endswith("): compiler")
+    assert wrong["text"].startswith("no C++ compiler (looked for no-such-compiler)")
+
+
 @pytest.mark.parametrize("engine", [Engine(name="dense")], ids=["dense"])
 def test_a_cluster_is_joined_and_the_loss_of_a_node_changes_no_bit(
     cluster: Cluster, network: Network, world: World

@@ -18,7 +18,7 @@ import torch
 
 from fedtiny.cache import cache_folder
 
-__all__ = ["EngineUnavailable", "Grid", "build_key", "kernels", "locked"]
+__all__ = ["EngineUnavailable", "Grid", "build_key", "compiles", "is_built", "kernels", "locked"]
 
 _SOURCE = Path(__file__).with_name("kernels.cpp")
 _REAL = {torch.float32: "float", torch.float64: "double"}
@@ -97,9 +97,39 @@ def _compile(real: str, made: Path) -> None:
     raise EngineUnavailable(f"the kernels do not compile ({first}); update or change $CXX")
 
 
+def compiles() -> str:
+    """Name of the compiler, which makes a library of a line that needs the standard headers: the kernels take longer.
+
+    Raises:
+        EngineUnavailable: There is no compiler, or it cannot.
+    """
+    compiler = _compiler()
+    with tempfile.TemporaryDirectory() as scratch:
+        command = [*compiler, *_flags(()), "-x", "c++", "-", "-o", f"{scratch}/one.so"]
+        line = "#include <vector>\nstd::vector<int> one(1);\n"
+        done = subprocess.run(command, input=line, capture_output=True, text=True, check=False)
+    if done.returncode:
+        first = next((x for x in done.stderr.splitlines() if "error" in x), done.stderr.strip())
+        raise EngineUnavailable(f"{' '.join(compiler)} does not compile a line of C++ ({first}); mend it or set $CXX")
+    return " ".join(compiler)
+
+
+def is_built(dtype: torch.dtype) -> bool:
+    """Whether `kernels` has only to load.
+
+    Raises:
+        EngineUnavailable: There is no compiler.
+    """
+    return _target(_REAL[dtype]).exists()
+
+
+def _target(real: str) -> Path:
+    return cache_folder() / "engine" / f"{build_key()}-{real}.so"
+
+
 def _built(real: str) -> Path:
-    folder = cache_folder() / "engine"
-    target = folder / f"{build_key()}-{real}.so"
+    target = _target(real)
+    folder = target.parent
     if target.exists():
         return target
     folder.mkdir(parents=True, exist_ok=True)
