@@ -30,7 +30,7 @@ from fedtiny.resumption import other_versions, resumption, versions
 from fedtiny.server.checkpoint import Checkpoint, save_checkpoint
 from fedtiny.server.evaluate import Examiner
 from fedtiny.server.fingerprint import fingerprint
-from fedtiny.server.ledger import Ledger
+from fedtiny.server.ledger import Ledger, Traffic
 from fedtiny.server.loop import Plan, pretrain, rounds
 from fedtiny.server.model_file import save_masks, save_model
 from fedtiny.server.models import Models
@@ -145,6 +145,7 @@ def run(prepared: Prepared, folder: Path, sinks: Sequence[Sink] = (), resume: bo
             start.class_counts,
         )
         final, last = first, None
+        chosen_with = _spent(selection)
         test, validation = _examiners(prepared)
         for state, record, evaluation in rounds(plan, network, ledger, first, test, validation):
             first_round = first_round or time.perf_counter() - began
@@ -168,6 +169,8 @@ def run(prepared: Prepared, folder: Path, sinks: Sequence[Sink] = (), resume: bo
                         times(),
                     ),
                 )
+            for sink in everyone:
+                sink.saved(record, chosen_with)
         models = Models.of(config.method, network, final, prepared.reference)
         last = last or models.examine(test, start.class_counts)  # where only the files were missing
         assert last is not None
@@ -201,6 +204,11 @@ def _claimed(folder: Path) -> Iterator[None]:
 
 def _sum(before: Mapping[str, float], now: Mapping[str, float]) -> dict[str, float]:
     return {key: before.get(key, 0.0) + now.get(key, 0.0) for key in (*before, *now)}
+
+
+def _spent(selection: Traffic) -> dict[str, float]:
+    up, down = float(selection.upload_bytes), float(selection.download_bytes)
+    return {"upload_bytes": up, "download_bytes": down, "flops": selection.measuring_flops_max}
 
 
 @contextmanager

@@ -210,9 +210,26 @@ def _is_this(address: str) -> bool:
     return address == "auto" or address == str(ray.get_runtime_context().gcs_address)
 
 
+def _reserved() -> dict[str, float] | None:
+    """What is left of the placement group that this process is in, if it is one whose actors must be in it too."""
+    import ray
+
+    group = ray.util.get_current_placement_group()
+    if group is None:
+        return None
+    bundles = group.bundle_specs
+    mine = ray.get_runtime_context().get_assigned_resources()
+    return {
+        kind: sum(float(bundle.get(kind, 0.0)) for bundle in bundles) - float(mine.get(kind, 0.0))
+        for kind in ("CPU", "GPU")
+    }
+
+
 def _free() -> dict[str, float]:
     import ray
 
+    if (reserved := _reserved()) is not None:
+        return reserved
     # The cluster's books lag behind by a second: what actors of a fleet that just closed had is counted late.
     before: dict[str, float] = {}
     for _ in range(20):

@@ -15,7 +15,7 @@ __all__ = ["JsonLines", "Sink", "read_records"]
 
 
 class Sink:
-    """Takes what a run tells: `start`, `found`, `resumed`, `round` for each round, `finish`; `close` always."""
+    """Takes what a run tells: `start`, `found`, `resumed`, `round`, `saved` each round, `finish`; `close` always."""
 
     def start(self, start: Start) -> None:
         """The run is about to start its clients."""
@@ -34,6 +34,14 @@ class Sink:
 
     def round(self, record: RoundRecord) -> None:
         """A round is over."""
+
+    def saved(self, record: RoundRecord, selection: Mapping[str, float]) -> None:
+        """The round's checkpoint is on disk: whoever ends the run here, by raising, can have it gone on with.
+
+        Args:
+            record: The round's.
+            selection: What the selection before the first round came to: upload_bytes, download_bytes, flops.
+        """
 
     def finish(self, summary: Mapping[str, object]) -> None:
         """All rounds are over, and everything is written."""

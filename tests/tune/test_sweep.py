@@ -1,0 +1,110 @@
+"""Whole sweeps on a real Ray and Tune: the smoke preset, in seconds."""
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from fedtiny.__main__ import main as fedtiny
+from tests.conftest import SMOKE
+from tests.tune.test_space import preset
+from tune.__main__ import main
+
+pytestmark = pytest.mark.ray
+ROOT = SMOKE.parent.parent
+# Without pretraining, and without an engine to measure: what a sweep does is the same.
+QUICK = ["pretraining.epochs=0", "engine=dense", "method.name=static", "method.density=0.1"]
+
+
+def weights(folder: Path) -> str:
+    told: str = json.loads((folder / "summary.json").read_text())["weights_sha256"]
+    return told
+
+
+def rows(folder: Path) -> list[dict[str, str]]:
+    return list(csv.DictReader((folder / "trials.csv").read_text().splitlines()))
+
+
+def test_a_sweep_stops_some_early_and_its_best_trial_is_the_same_run_outside(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    # The first can learn and the others cannot, so that it is clear who is worse.
+    rates = [0.05, 0.1, *(1e-6 * n for n in range(1, 7))]
+    space, aim = {"training.lr": rates}, [{"figure": "test_loss", "direction": "min"}]
+    path = preset(tmp_path, space=space, objectives=aim, scheduler={"name": "asha", "reduction": 2})
+    out = tmp_path / "out"
+    assert main([str(path), str(SMOKE), *QUICK, "rounds=4", f"out={out}"]) == 0
+    printed = capsys.readouterr()
+    assert printed.err == ""
+    assert "8/8" in printed.out
+    told = rows(out)
+    assert [row["trial"] for row in told] == [f"{n:04d}" for n in range(8)]
+    statuses = [row["status"] for row in told]
+    assert set(statuses) == {"finished", "stopped"}
+    for row in told:
+        folder = out / "trials" / row["trial"]
+        assert (folder / "summary.json").exists() == (row["status"] == "finished")
+        assert len((folder / "rounds.jsonl").read_text().splitlines()) == int(row["rounds"])
+        if row["status"] == "stopped":
+            assert row["reason"].startswith("asha, after ")
+    assert not (out / ".tune").exists()
+    assert (out / "sweep.html").is_file()
+    best = min((x for x in told if x["status"] == "finished"), key=lambda x: float(x["test_loss"]))
+    again = tmp_path / "again"
+    assert fedtiny(["run", str(out / "best.yaml"), f"out={again}"]) == 0
+    assert weights(again) == weights(out / "trials" / best["trial"])
+
+
+def test_a_trial_that_fails_is_listed_with_its_reason_and_the_others_go_on(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = preset(tmp_path, space={"training.lr": [1e30, 0.05]}, retries=0)
+    out = tmp_path / "out"
+    assert main([str(path), str(SMOKE), *QUICK, f"out={out}"]) == 1
+    told = rows(out)
+    assert [row["status"] for row in told] == ["failed", "finished"]
+    assert told[0]["reason"].startswith("ClientFailed: ")
+    assert f"{out / 'trials' / '0000'}: ClientFailed: " in capsys.readouterr().err
+    assert main([str(path), str(SMOKE), f"out={out}"]) == 2
+    assert f"out: {out} already holds a sweep; go on with: python -m tune resume {out}" in capsys.readouterr().err
+
+
+def test_a_sweep_that_was_killed_goes_on_where_it_was(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = preset(tmp_path, space={"seed": [0, 1, 2]})
+    out, words = tmp_path / "out", [str(path), str(SMOKE), *QUICK, "rounds=6", "sweep.trials_at_once=1"]
+    command = [sys.executable, "-m", "tune", *words, f"out={out}"]
+    process = subprocess.Popen(command, cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)})
+    first, second = out / "trials" / "0000", out / "trials" / "0001"
+    deadline = time.monotonic() + 120
+    while not (first / "summary.json").exists() or not list(second.glob("checkpoints/*.safetensors")):
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert not (second / "summary.json").exists()
+    before, kept = (first / "summary.json").stat().st_mtime_ns, (second / "rounds.jsonl").read_text().splitlines()[:1]
+    assert main(["resume", str(out)]) == 0
+    assert "1 of them over before, 1 to go on with" in capsys.readouterr().out
+    assert (first / "summary.json").stat().st_mtime_ns == before
+    assert (second / "rounds.jsonl").read_text().splitlines()[:1] == kept
+    assert [row["status"] for row in rows(out)] == ["finished"] * 3
+    again = tmp_path / "again"
+    assert fedtiny(["run", str(SMOKE), *QUICK, "rounds=6", "seed=1", f"out={again}"]) == 0
+    assert weights(again) == weights(second)
+
+
+def test_a_trial_with_actors_holds_them_in_its_own_reservation(tmp_path: Path) -> None:
+    path = preset(tmp_path, space={"seed": [0, 1]})
+    out = tmp_path / "out"
+    words = [str(path), str(SMOKE), *QUICK, "rounds=2"]
+    assert main([*words, "fleet.name=ray", "fleet.actors=1", f"out={out}"]) == 0
+    again = tmp_path / "again"
+    assert fedtiny(["run", str(out / "trials" / "0001" / "config.yaml"), "fleet.name=inline", f"out={again}"]) == 0
+    assert weights(again) == weights(out / "trials" / "0001")

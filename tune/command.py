@@ -1,0 +1,117 @@
+"""`python -m tune`, from the words on the command line to the files."""
+
+import shlex
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from fedtiny.compare.grid import Cell, with_engines
+from fedtiny.config.load import ConfigError
+from fedtiny.disk import write_whole
+from tune.folder import Folder
+from tune.request import Request, configured, listed, requested
+
+__all__ = ["go_on", "sweep"]
+
+
+def sweep(presets: Sequence[Path], overrides: Sequence[str]) -> int:
+    """Makes a sweep; its exit code: 0, or 1 if a trial failed.
+
+    Raises:
+        ConfigError: Something is wrong with what is asked for; all of it at once, before anything starts.
+        KeyboardInterrupt: Ctrl-C; says how to go on.
+    """
+    from tune.engine import lacking
+
+    out = [text.removeprefix("out=") for text in overrides if text.startswith("out=")]
+    problems: list[str] = []
+    if out and (Path(out[-1]).exists() and (not Path(out[-1]).is_dir() or any(Path(out[-1]).iterdir()))):
+        what = "already holds a sweep" if Folder(Path(out[-1])).begun else "is not an empty folder"
+        way = f"go on with: python -m tune resume {out[-1]}" if Folder(Path(out[-1])).begun else "name another folder"
+        problems.append(f"out: {out[-1]} {what}; {way}")
+    request: Request | None = None
+    try:
+        request = requested(presets, [x for x in overrides if not x.startswith("out=")])
+    except ConfigError as error:
+        problems += error.problems
+    if request is not None and (short := lacking(request.base)):
+        problems.append(short)
+    if problems or request is None:
+        raise ConfigError(problems)
+    folder = Folder(Path(out[-1])) if out else _unclaimed(request.base.name)
+    with folder.claimed():
+        folder.write(request)
+        command = shlex.join(["python", "-m", "tune", *map(str, presets), *overrides])
+        write_whole(folder.path / "command.txt", f"{command}\n")
+        return _made(folder, request)
+
+
+def go_on(path: Path) -> int:
+    """Makes what is left of a sweep, failed trials again, and writes its files; its exit code.
+
+    Raises:
+        ConfigError: It cannot be read, or is going on elsewhere.
+        KeyboardInterrupt: Ctrl-C; says how to go on.
+    """
+    from tune.engine import lacking
+
+    folder = Folder(path)
+    request = folder.read()
+    if short := lacking(request.base):
+        raise ConfigError([short])
+    with folder.claimed():
+        return _made(folder, request)
+
+
+def _unclaimed(name: str) -> Folder:
+    named = Path("runs") / f"{name}-sweep-{time.strftime('%Y%m%d-%H%M%S')}"
+    candidates = (named, *(named.with_name(f"{named.name}-{n}") for n in range(2, 1000)))
+    return Folder(next(path for path in candidates if not path.exists()))
+
+
+def _made(folder: Folder, request: Request) -> int:
+    from tune.engine import make
+    from tune.results import write
+    from tune.watch import Watch
+
+    written = folder.samples()
+    samples = {f"{number:04d}": sample for number, sample in enumerate(listed(request.sweep, request.base))}
+    new = {name: sample for name, sample in samples.items() if name not in written}
+    for cell in with_engines([Cell(x, None, 0, configured(request.base, x, new[x])) for x in new], {}, _tell):
+        folder.add(cell.label, new[cell.label], cell.config)
+    trials = folder.trials()
+    over = [trial for trial in trials if trial.status in ("finished", "stopped")]
+    left = [trial.name for trial in trials if trial.status not in ("finished", "stopped")]
+    begun = sum(folder.rounds(name) > 0 for name in left)
+    _tell(
+        f"{request.base.name}: {len(trials)} trials over {', '.join(request.sweep.space)}"
+        + (f", {len(over)} of them over before" if over else "")
+        + (f", {begun} to go on with" if begun else "")
+    )
+    try:
+        with Watch(folder, request.sweep, request.base.rounds, len(trials)) as watch:
+            if left:
+                make(folder, request.sweep, request.base, left, watch)
+    except KeyboardInterrupt:
+        finished = sum(trial.status == "finished" for trial in folder.trials())
+        way_on = f"go on with: python -m tune resume {folder.path}"
+        raise KeyboardInterrupt(f"; {finished} of {len(trials)} trials are finished; {way_on}") from None
+    found = write(folder, request.sweep, request.base.name)
+    _tell("Written:")
+    for name in ("sweep.html", "trials.csv", *(["best.yaml"] if found else [])):
+        _tell(f"  {folder.path / name}")
+    if found is None:
+        _tell("no finished trial keeps all constraints, so there is no best.yaml")
+    failed = [trial for trial in folder.trials() if trial.status == "failed"]
+    if not failed:
+        return 0
+    print(f"{len(failed)} of {len(trials)} trials failed:", file=sys.stderr)
+    for trial in failed:
+        print(f"  {folder.trial(trial.name)}: {trial.reason}", file=sys.stderr)
+    print(f"try them again with: python -m tune resume {folder.path}", file=sys.stderr)
+    return 1
+
+
+def _tell(text: str) -> None:
+    print(text, flush=True)

@@ -1,0 +1,129 @@
+"""Makes the trials of a sweep, with Ray Tune."""
+
+import logging
+import os
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+# Before Tune's import, which reads some of them. It keeps no logs of its own beside the runs' and saves nothing of the
+# experiment: a sweep goes on from its folder. Trials stay where the sweep was started, and Ctrl-C ends it.
+os.environ.update(
+    RAY_AIR_NEW_OUTPUT="0",
+    RAY_CHDIR_TO_TRIAL_DIR="0",
+    TUNE_DISABLE_AUTO_CALLBACK_LOGGERS="1",
+    TUNE_DISABLE_SIGINT_HANDLER="1",
+    TUNE_GLOBAL_CHECKPOINT_S="1000000000",
+    TUNE_PRINT_ALL_TRIAL_ERRORS="0",
+    TUNE_WARN_THRESHOLD_S="1000000",
+)
+
+from fedtiny.config.load import ConfigError
+from fedtiny.config.schema import RunConfig
+from fedtiny.fleets import RayActors
+from fedtiny.fleets.boot import connected
+from tune.folder import Folder
+from tune.reservation import Reservation, this_machine
+from tune.sweep import Scheduler, Sweep
+
+if TYPE_CHECKING:
+    from ray.tune import Callback
+    from ray.tune.schedulers import TrialScheduler
+
+__all__ = ["lacking", "make"]
+
+
+def lacking(config: RunConfig) -> str:
+    """What this machine lacks for even one trial, before Ray starts; empty if nothing, or where a cluster is joined."""
+    return "" if _address(config) else Reservation.of(config).lacking(this_machine(), True)
+
+
+def make(folder: Folder, sweep: Sweep, base: RunConfig, names: Sequence[str], watch: "Callback") -> None:
+    """Makes the trials that are left.
+
+    Args:
+        folder: The sweep's.
+        sweep: The sweep.
+        base: The run that trials are variations of.
+        names: The trials, written down already.
+        watch: Tune's callback, which is told what becomes of them.
+
+    Raises:
+        ConfigError: Ray cannot start, or a trial is larger than the cluster; says what is short.
+    """
+    import ray
+    from ray import tune
+
+    from tune.search import Listed
+    from tune.trainable import RunTrainable
+
+    logging.getLogger("ray").setLevel(logging.ERROR)
+    reservation, address = Reservation.of(base), _address(base)
+    metric, mode = sweep.objectives[0].figure, sweep.objectives[0].direction
+    place = folder.path.resolve()
+    try:
+        with connected(address, None):
+            nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+            if short := reservation.lacking(nodes, address is None):
+                raise ConfigError([short])
+            room = reservation.at_once(nodes, address is None)
+            at_once = min(room, sweep.trials_at_once or room)
+            tuner = tune.Tuner(
+                tune.with_resources(RunTrainable, tune.PlacementGroupFactory(reservation.bundles)),
+                tune_config=tune.TuneConfig(
+                    metric=metric,
+                    mode=mode,
+                    num_samples=-1,
+                    search_alg=Listed(place, names, at_once, metric, mode),
+                    scheduler=_scheduler(sweep.scheduler, metric, mode),
+                    reuse_actors=True,
+                    trial_name_creator=_name,
+                    trial_dirname_creator=_name,
+                ),
+                run_config=tune.RunConfig(
+                    name="tune",
+                    storage_path=str(_scratch(folder)),
+                    failure_config=tune.FailureConfig(max_failures=sweep.retries),
+                    checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
+                    callbacks=[watch],
+                    verbose=0,
+                ),
+            )
+            tuner.fit()
+    except ValueError as error:
+        raise ConfigError([str(error)]) from error
+    finally:
+        shutil.rmtree(_scratch(folder), ignore_errors=True)
+
+
+def _address(config: RunConfig) -> str | None:
+    return config.fleet.address if isinstance(config.fleet, RayActors) else None
+
+
+def _name(trial: object) -> str:
+    config = vars(trial)["config"]
+    return str(config["trial"])
+
+
+def _scratch(folder: Folder) -> Path:
+    return folder.path.resolve() / ".tune"
+
+
+def _scheduler(scheduler: Scheduler, metric: str, mode: str) -> "TrialScheduler":
+    from ray.tune.schedulers import ASHAScheduler, FIFOScheduler, MedianStoppingRule
+
+    if scheduler.name == "asha":
+        return ASHAScheduler(
+            time_attr=scheduler.on,
+            grace_period=scheduler.grace,  # type: ignore[arg-type]  # any number will do
+            reduction_factor=scheduler.reduction,
+            # As many rungs as asked for; who comes to the last one is not stopped there.
+            max_t=scheduler.grace * scheduler.reduction ** (scheduler.rungs - 0.5),
+            stop_last_trials=False,
+        )
+    if scheduler.name == "median":
+        return MedianStoppingRule(
+            time_attr=scheduler.on, grace_period=scheduler.grace, min_samples_required=scheduler.least
+        )
+    return FIFOScheduler()

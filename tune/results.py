@@ -1,0 +1,65 @@
+"""What a sweep came to: its best trial, and the files beside its runs."""
+
+import csv
+import io
+from collections.abc import Sequence
+
+from fedtiny.disk import write_whole
+from tune.folder import Folder
+from tune.page import page
+from tune.sweep import Sweep
+from tune.trial import Trial
+
+__all__ = ["best", "table", "write"]
+
+_OWN = ("rounds", "seconds")
+
+
+def best(trials: Sequence[Trial], sweep: Sweep) -> Trial | None:
+    """The finished trial that is best in the first objective, then in the next, of those that keep the constraints."""
+    able = [
+        trial
+        for trial in trials
+        if trial.status == "finished"
+        and all(constraint.holds(trial.figures) for constraint in sweep.constraints)
+        and all(objective.figure in trial.figures for objective in sweep.objectives)
+    ]
+
+    def rank(trial: Trial) -> tuple[float, ...]:
+        told = [(trial.figures[x.figure], x.direction) for x in sweep.objectives]
+        return tuple(value if direction == "max" else -value for value, direction in told)
+
+    return max(able, key=rank, default=None)
+
+
+def table(trials: Sequence[Trial]) -> str:
+    """`trials.csv`: a line a trial, with its knobs and its figures."""
+    knobs = list(dict.fromkeys(key for trial in trials for key in trial.sample))
+    figures = list(dict.fromkeys(key for trial in trials for key in trial.figures if key not in (*_OWN, *knobs)))
+    text = io.StringIO()
+    lines = csv.writer(text, lineterminator="\n")
+    lines.writerow(["trial", "status", *knobs, "rounds", "seconds", *figures, "reason"])
+    for trial in trials:
+        own = [trial.sample.get(key, "") for key in knobs]
+        told = [trial.figures.get(key, "") for key in figures]
+        lines.writerow([trial.name, trial.status, *own, trial.rounds, f"{trial.seconds:.1f}", *told, trial.reason])
+    return text.getvalue()
+
+
+def write(folder: Folder, sweep: Sweep, title: str) -> Trial | None:
+    """Writes trials.csv, sweep.html, and best.yaml if there is a best trial; returns that."""
+    trials = folder.trials()
+    reports = {trial.name: folder.trial(trial.name) / "report.html" for trial in trials}
+    links = {name: str(path.relative_to(folder.path)) for name, path in reports.items() if path.is_file()}
+    write_whole(folder.path / "sweep.html", page(trials, sweep.objectives, title, links))
+    write_whole(folder.path / "trials.csv", table(trials))
+    found, place = best(trials, sweep), folder.path / "best.yaml"
+    if found is None:
+        place.unlink(missing_ok=True)
+        return None
+    told = ", ".join(f"{x.figure} {found.figures[x.figure]:.6g}" for x in sweep.objectives)
+    settings = (folder.trial(found.name) / "config.yaml").read_text(encoding="utf-8")
+    write_whole(
+        place, f"# The best trial, {found.name}: {told}. Make it again with: python -m fedtiny run {place}\n{settings}"
+    )
+    return found

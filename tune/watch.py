@@ -1,0 +1,179 @@
+"""What becomes of trials, written down and shown: a table on a terminal, a line a change elsewhere."""
+
+import time
+from collections.abc import Mapping
+from types import TracebackType
+from typing import Self
+
+from ray.exceptions import RayError
+from ray.tune import Callback
+from ray.tune.experiment import Trial as RayTrial
+from rich.console import Console
+from rich.live import Live
+from rich.markup import escape
+from rich.table import Table
+
+from fedtiny.fleets.pool import died
+from tune.folder import Folder
+from tune.measures import ON_THE_WAY
+from tune.objective import Objective
+from tune.results import best
+from tune.sweep import Sweep
+from tune.trial import Trial
+
+__all__ = ["Watch"]
+
+SHOWN = 16
+"""Trials that a table on a terminal shows: those that go on, then the last that ended."""
+
+
+class Watch(Callback):
+    """Sits beside Tune in the sweep's own process."""
+
+    def __init__(self, folder: Folder, sweep: Sweep, rounds: int, total: int) -> None:
+        """Prepares to watch.
+
+        Args:
+            folder: The sweep's.
+            sweep: The sweep.
+            rounds: Rounds of a trial.
+            total: Trials in all.
+        """
+        self._folder, self._sweep, self._rounds, self._total = folder, sweep, rounds, total
+        self._terminal = Console(highlight=False)
+        self._trials = {trial.name: trial for trial in folder.trials()}
+        self._running: list[str] = []
+        self._began, self._before = time.monotonic(), self._done()
+        self._live = Live(console=self._terminal, auto_refresh=False, transient=True)
+
+    def __getstate__(self) -> dict[str, object]:
+        """Nothing: Tune writes its parts down, and a terminal cannot be."""
+        return {}
+
+    def __enter__(self) -> Self:
+        if self._terminal.is_terminal:
+            self._live.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._live.stop()
+
+    def on_trial_start(self, iteration: int, trials: list[RayTrial], trial: RayTrial, **info: object) -> None:
+        """A trial begins, or is tried again."""
+        name = _name(trial)
+        if name not in self._running:
+            self._running.append(name)
+        self._show()
+
+    def on_trial_result(
+        self, iteration: int, trials: list[RayTrial], trial: RayTrial, result: Mapping[str, object], **info: object
+    ) -> None:
+        """A trial has come further."""
+        if not self._folder.finished(_name(trial)):  # the result on which a trial is stopped says that it is done too
+            figures = {key: x for key, x in result.items() if key in ON_THE_WAY and isinstance(x, int | float)}
+            self._folder.note_progress(_name(trial), figures)
+            self._read(_name(trial), figures)
+        self._show()
+
+    def on_trial_complete(self, iteration: int, trials: list[RayTrial], trial: RayTrial, **info: object) -> None:
+        """A trial is over: it has finished, or was stopped early."""
+        name = _name(trial)
+        if not self._folder.finished(name):
+            told = dict(self._folder.progress()).get(name, {})
+            figure = self._sweep.objectives[0].figure
+            by = self._sweep.scheduler
+            spent = "" if by.on == "rounds" else f", {told.get(by.on, 0.0):.3g} {by.on}"
+            self._folder.note_stop(
+                name,
+                f"{by.name}, after {int(told.get('rounds', 0))} rounds{spent}: {figure} {told.get(figure, 0.0):.4g}",
+            )
+        self._over(name)
+
+    def on_trial_error(self, iteration: int, trials: list[RayTrial], trial: RayTrial, **info: object) -> None:
+        """A trial has failed as often as it may."""
+        error = trial.get_pickled_error()
+        if isinstance(error, RayError) and not self._folder.failure(_name(trial)):
+            reason, _, _ = died(error)
+            self._folder.note_failure(_name(trial), reason)
+        self._over(_name(trial))
+
+    def _over(self, name: str) -> None:
+        self._running = [other for other in self._running if other != name]
+        self._read(name)
+        self._show()
+        if self._terminal.is_terminal:
+            return
+        trial, figure = self._trials[name], self._sweep.objectives[0].figure
+        told = f"{figure} {trial.figures[figure]:.4g}" if figure in trial.figures else ""
+        done = sum(x.status in ("finished", "stopped", "failed") for x in self._trials.values())
+        line = [f"{done}/{self._total}".rjust(9), f"{name} {_sample(trial)}: {trial.status}"]
+        line.append(f"({trial.reason})" if trial.reason else f"{told}, {trial.seconds:.0f} s")
+        tail = [x for x in (self._best(), self._eta()) if x]
+        self._terminal.print(escape(" ".join(line) + "".join(f"; {x}" for x in tail)), soft_wrap=True)
+
+    def _read(self, name: str, figures: Mapping[str, float] | None = None) -> None:
+        sample = self._trials[name].sample if name in self._trials else {}
+        if figures is not None:
+            told = Trial(
+                name, sample, "running", "", int(figures.get("rounds", 0)), figures, figures.get("seconds", 0.0)
+            )
+            self._trials[name] = told
+        else:
+            self._trials[name] = self._folder.one(name)
+
+    def _done(self) -> float:
+        """Trials that are over, and the made share of those that are not."""
+        return sum(
+            1.0 if trial.status in ("finished", "stopped", "failed") else trial.rounds / self._rounds
+            for trial in self._trials.values()
+        )
+
+    def _eta(self) -> str:
+        """From what was made since the start: a guess, since trials take different times."""
+        made, left = self._done() - self._before, self._total - self._done()
+        if made <= 0 or left <= 0:
+            return ""
+        minutes, seconds = divmod(int((time.monotonic() - self._began) / made * left), 60)
+        return (
+            f"{minutes // 60}:{minutes % 60:02d}:{seconds:02d} left"
+            if minutes >= 60
+            else f"{minutes}:{seconds:02d} left"
+        )
+
+    def _best(self) -> str:
+        found = best(list(self._trials.values()), self._sweep)
+        if found is None:
+            return ""
+        return f"best {found.name}: {_shown(found, self._sweep.objectives)}"
+
+    def _show(self) -> None:
+        if not self._terminal.is_terminal:
+            return
+        over = [x for x in self._trials.values() if x.status in ("finished", "stopped", "failed")]
+        shown = Table(title=f"{len(over)} of {self._total} trials; {self._best()}; {self._eta()}", title_justify="left")
+        for heading in ("trial", "", "rounds", "sample", *(x.figure for x in self._sweep.objectives)):
+            shown.add_column(heading)
+        going = [self._trials[name] for name in self._running if name in self._trials]
+        for trial in [*going, *over[::-1]][:SHOWN]:
+            status = "running" if trial in going else trial.status
+            figures = [
+                f"{trial.figures[x.figure]:.4g}" if x.figure in trial.figures else "" for x in self._sweep.objectives
+            ]
+            shown.add_row(trial.name, status, f"{trial.rounds}/{self._rounds}", escape(_sample(trial)), *figures)
+        self._live.update(shown, refresh=True)
+
+
+def _name(trial: object) -> str:
+    return str(vars(trial)["config"]["trial"])
+
+
+def _sample(trial: Trial) -> str:
+    return " ".join(
+        f"{key}={value:.4g}" if isinstance(value, float) else f"{key}={value}" for key, value in trial.sample.items()
+    )
+
+
+def _shown(trial: Trial, objectives: tuple[Objective, ...]) -> str:
+    return ", ".join(f"{x.figure} {trial.figures[x.figure]:.4g}" for x in objectives if x.figure in trial.figures)
