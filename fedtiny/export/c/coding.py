@@ -1,4 +1,4 @@
-"""The places of a layer's kept weights, in as few bytes as one of three codings takes."""
+"""The places of a layer's kept weights, in as few bytes as one of four codings takes."""
 
 from dataclasses import dataclass
 from enum import IntEnum
@@ -8,8 +8,6 @@ from numpy.typing import NDArray
 
 __all__ = ["Coding", "Taps", "coded"]
 
-_ESCAPE = 255
-
 
 class Coding(IntEnum):
     """How the places are told.
@@ -17,11 +15,13 @@ class Coding(IntEnum):
     EVERY: Every weight is there, in order; zeros too.
     BITS: A bit for each weight, lowest first, says whether it is there.
     GAPS: A byte for each weight that is there: how many are missing before it; 255 is "255 and then".
+    NIBBLES: The same in four bits, the lower first; 15 is "15 and then".
     """
 
     EVERY = 0
     BITS = 1
     GAPS = 2
+    NIBBLES = 3
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -50,14 +50,18 @@ def coded(weight: NDArray[np.float32] | NDArray[np.int8]) -> Taps:
     places = np.flatnonzero(flat)
     bits = Taps(Coding.BITS, np.packbits(flat != 0, bitorder="little"), flat[places])
     every = Taps(Coding.EVERY, np.zeros(0, np.uint8), flat)
+    gaps = Taps(Coding.GAPS, _gaps(places, 255), flat[places])
+    nibbles = _gaps(places, 15)
+    low, high = nibbles[::2].copy(), nibbles[1::2]
+    low[: len(high)] |= high << 4
     # At equal sizes, the coding that is faster to read.
-    return min((every, Taps(Coding.GAPS, _gaps(places), flat[places]), bits), key=lambda taps: taps.nbytes)
+    return min((every, gaps, Taps(Coding.NIBBLES, low, flat[places]), bits), key=lambda taps: taps.nbytes)
 
 
-def _gaps(places: NDArray[np.intp]) -> NDArray[np.uint8]:
-    """(N,) ascending places -> the bytes of their gaps."""
+def _gaps(places: NDArray[np.intp], escape: int) -> NDArray[np.uint8]:
+    """(N,) ascending places -> the codes of their gaps."""
     gaps = np.diff(places, prepend=-1) - 1
-    escapes = gaps // _ESCAPE
-    codes = np.full(len(gaps) + int(escapes.sum()), _ESCAPE, np.uint8)
-    codes[np.cumsum(escapes + 1) - 1] = gaps % _ESCAPE
+    escapes = gaps // escape
+    codes = np.full(len(gaps) + int(escapes.sum()), escape, np.uint8)
+    codes[np.cumsum(escapes + 1) - 1] = gaps % escape
     return codes

@@ -5,7 +5,7 @@
 #define CALLER UINT32_MAX
 #define NONE (UINT32_MAX - 1)
 enum { CONVOLVE, ADD, MAX_POOL, MEAN_POOL };
-enum { EVERY, BITS, GAPS };
+enum { EVERY, BITS, GAPS, NIBBLES };
 struct step {
     uint32_t x, also, y, sums;
     uint32_t kept, codes; /* how many weights, and in how many bytes their places are told */
@@ -21,7 +21,7 @@ struct step {
 struct taps {
     const uint8_t *codes;
     const float *weights;
-    uint32_t place, left;
+    uint32_t place, left, nibble;
 };
 
 static void next(struct taps *t, uint8_t coding)
@@ -38,29 +38,42 @@ static void next(struct taps *t, uint8_t coding)
             t->codes++;
         }
         t->place += *t->codes++;
+    } else if (coding == NIBBLES) {
+        uint32_t gap;
+        do {
+            gap = t->codes[t->nibble >> 1] >> (t->nibble & 1) * 4 & 15;
+            t->place += gap;
+            t->nibble++;
+        } while (gap == 15);
     } else if (coding == BITS) {
         while (!(t->codes[t->place >> 3] >> (t->place & 7) & 1))
             t->place++;
     }
 }
 
-/* The places of the output, from `from` to before `to`, at which a tap `ahead` places ahead meets a pixel. */
-static void reach(int size, int out_size, int stride, int ahead, int *from, int *to)
+/* The places of the output, from `from` to before `to`, at which a tap meets a pixel. */
+struct reach {
+    int from, to;
+};
+
+/* For each row, or column, of the kernel. */
+static void reach(const struct step *s, int size, int out_size, struct reach *found)
 {
-    *from = ahead < 0 ? (stride - 1 - ahead) / stride : 0;
-    *to = ahead < size ? (size - 1 - ahead) / stride + 1 : 0;
-    if (*to > out_size)
-        *to = out_size;
+    int k;
+    for (k = 0; k < s->kernel; k++) {
+        int ahead = k - s->padding;
+        found[k].from = ahead < 0 ? (s->stride - 1 - ahead) / s->stride : 0;
+        found[k].to = ahead < size ? (size - 1 - ahead) / s->stride + 1 : 0;
+        if (found[k].to > out_size)
+            found[k].to = out_size;
+    }
 }
 
 /* Adds what one tap makes of a plane. */
-static void tap(const struct step *s, const float *x, int ky, int kx, float weight, float *sums)
+static void tap(const struct step *s, const float *x, int up, struct reach rows, int left, struct reach columns,
+                float weight, float *sums)
 {
-    int stride = s->stride, up = ky - s->padding, left = kx - s->padding;
-    int y, y_end, x_begin, x_end, i, n;
-    reach(s->height, s->out_height, stride, up, &y, &y_end);
-    reach(s->width, s->out_width, stride, left, &x_begin, &x_end);
-    n = x_end - x_begin;
+    int stride = s->stride, y = rows.from, y_end = rows.to, n = columns.to - columns.from, i;
     if (n <= 0)
         return;
     if (stride == 1 && n == s->width && n == s->out_width && y < y_end) {
@@ -68,8 +81,8 @@ static void tap(const struct step *s, const float *x, int ky, int kx, float weig
         y_end = y + 1;
     }
     for (; y < y_end; y++) {
-        const float *in = x + (y * stride + up) * s->width + x_begin * stride + left;
-        float *out = sums + y * s->out_width + x_begin;
+        const float *in = x + (y * stride + up) * s->width + columns.from * stride + left;
+        float *out = sums + y * s->out_width + columns.from;
         if (stride == 1)
             for (i = 0; i < n; i++)
                 out[i] += weight * in[i];
@@ -90,10 +103,14 @@ static void convolve(const struct step *s, const float **weights, const uint8_t 
     uint32_t area = (uint32_t)s->kernel * s->kernel, per_group = s->channels / s->groups;
     uint32_t fan = per_group * area, out_per_group = s->out_channels / s->groups, c;
     int n = s->out_height * s->out_width, i;
+    struct reach rows[KERNEL], columns[KERNEL];
     struct taps t;
+    reach(s, s->height, s->out_height, rows);
+    reach(s, s->width, s->out_width, columns);
     t.codes = *codes;
     t.weights = *weights;
     t.place = UINT32_MAX; /* before the first */
+    t.nibble = 0;
     t.left = s->kept;
     next(&t, s->coding);
     for (c = 0; c < s->out_channels; c++) {
@@ -102,8 +119,9 @@ static void convolve(const struct step *s, const float **weights, const uint8_t 
         for (i = 0; i < n; i++)
             to[i] = **bias + (also ? also[c * (uint32_t)n + (uint32_t)i] : 0.0f);
         while (t.place < (c + 1) * fan) {
-            uint32_t at = t.place - c * fan, k = at % area;
-            tap(s, group + at / area * s->height * s->width, (int)(k / s->kernel), (int)(k % s->kernel), *t.weights++, to);
+            uint32_t at = t.place - c * fan, k = at % area, ky = k / s->kernel, kx = k % s->kernel;
+            tap(s, group + at / area * s->height * s->width, (int)ky - s->padding, rows[ky], (int)kx - s->padding,
+                columns[kx], *t.weights++, to);
             next(&t, s->coding);
         }
         for (i = 0; i < n; i++)

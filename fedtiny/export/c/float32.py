@@ -6,7 +6,7 @@ import numpy as np
 
 from fedtiny.export.c.arena import Arena
 from fedtiny.export.c.coding import coded
-from fedtiny.export.c.layout import Row, codes_of, row
+from fedtiny.export.c.layout import Row, codes_of, row, widest
 from fedtiny.export.c.steps import Step
 from fedtiny.export.c.tables import array, rows
 from fedtiny.export.graph import Conv
@@ -27,6 +27,7 @@ def float32_tables(made: Sequence[Step], arena: Arena) -> str:
         table.append({**row(step, layer, arena, 4, "CALLER"), "low": step.low, "high": step.high})
     return "".join(
         [
+            f"#define KERNEL {widest(made)}\n",
             f"static float arena[{max(1, arena.nbytes // 4)}];\n",
             array("weights", np.concatenate([layer.kept for layer in taps]).astype(np.float32, copy=False)),
             array("codes", codes_of(taps)),

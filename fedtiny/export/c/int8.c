@@ -4,13 +4,13 @@
 #define CALLER UINT32_MAX
 #define NONE (UINT32_MAX - 1)
 enum { CONVOLVE, ADD, MAX_POOL, MEAN_POOL };
-enum { EVERY, BITS, GAPS };
+enum { EVERY, BITS, GAPS, NIBBLES };
 struct step {
     uint32_t x, also, y, sums;
     uint32_t kept, codes; /* how many weights, and in how many bytes their places are told */
     int32_t x_factor, also_factor; /* times 65536: quanta of the output for one of the input */
     uint16_t channels, height, width, out_channels, out_height, out_width, groups, rows;
-    uint8_t kind, coding, kernel, stride, padding, shift;
+    uint8_t kind, coding, kernel, stride, padding, shift, bias_shift;
     uint8_t x_zero, also_zero, y_zero, low, high;
 };
 
@@ -21,7 +21,7 @@ struct step {
 struct taps {
     const uint8_t *codes;
     const int8_t *weights;
-    uint32_t place, left;
+    uint32_t place, left, nibble;
 };
 
 static void next(struct taps *t, uint8_t coding)
@@ -38,31 +38,43 @@ static void next(struct taps *t, uint8_t coding)
             t->codes++;
         }
         t->place += *t->codes++;
+    } else if (coding == NIBBLES) {
+        uint32_t gap;
+        do {
+            gap = t->codes[t->nibble >> 1] >> (t->nibble & 1) * 4 & 15;
+            t->place += gap;
+            t->nibble++;
+        } while (gap == 15);
     } else if (coding == BITS) {
         while (!(t->codes[t->place >> 3] >> (t->place & 7) & 1))
             t->place++;
     }
 }
 
-/* The places of the output, from `from` to before `to`, at which a tap `ahead` places ahead meets a pixel. */
-static void reach(int size, int out_size, int stride, int ahead, int *from, int *to)
+/* The places of the output, from `from` to before `to`, at which a tap meets a pixel. */
+struct reach {
+    int from, to;
+};
+
+/* For each row, or column, of the kernel. */
+static void reach(const struct step *s, int size, int out_size, struct reach *found)
 {
-    *from = ahead < 0 ? (stride - 1 - ahead) / stride : 0;
-    *to = ahead < size ? (size - 1 - ahead) / stride + 1 : 0;
-    if (*to > out_size)
-        *to = out_size;
+    int k;
+    for (k = 0; k < s->kernel; k++) {
+        int ahead = k - s->padding;
+        found[k].from = ahead < 0 ? (s->stride - 1 - ahead) / s->stride : 0;
+        found[k].to = ahead < size ? (size - 1 - ahead) / s->stride + 1 : 0;
+        if (found[k].to > out_size)
+            found[k].to = out_size;
+    }
 }
 
 /* Adds what one tap makes of a plane, in rows from `first` to before `end`, of which `sums` holds the first. */
-static void tap(const struct step *s, const uint8_t *x, int ky, int kx, int weight, int32_t *sums, int first, int end)
+static void tap(const struct step *s, const uint8_t *x, int up, struct reach rows, int left, struct reach columns,
+                int weight, int32_t *sums, int first, int end)
 {
-    int stride = s->stride, up = ky - s->padding, left = kx - s->padding, zero = s->x_zero;
-    int y, y_end, x_begin, x_end, i, n;
-    reach(s->height, s->out_height, stride, up, &y, &y_end);
-    reach(s->width, s->out_width, stride, left, &x_begin, &x_end);
-    y = y < first ? first : y;
-    y_end = y_end > end ? end : y_end;
-    n = x_end - x_begin;
+    int stride = s->stride, zero = s->x_zero, n = columns.to - columns.from, i;
+    int y = rows.from < first ? first : rows.from, y_end = rows.to > end ? end : rows.to;
     if (n <= 0)
         return;
     if (stride == 1 && n == s->width && n == s->out_width && y < y_end) {
@@ -70,8 +82,8 @@ static void tap(const struct step *s, const uint8_t *x, int ky, int kx, int weig
         y_end = y + 1;
     }
     for (; y < y_end; y++) {
-        const uint8_t *in = x + (y * stride + up) * s->width + x_begin * stride + left;
-        int32_t *out = sums + (y - first) * s->out_width + x_begin;
+        const uint8_t *in = x + (y * stride + up) * s->width + columns.from * stride + left;
+        int32_t *out = sums + (y - first) * s->out_width + columns.from;
         if (stride == 1)
             for (i = 0; i < n; i++)
                 out[i] += weight * (in[i] - zero);
@@ -88,17 +100,22 @@ static uint8_t byte(const struct step *s, int64_t value)
     return (uint8_t)(value < s->low ? s->low : value > s->high ? s->high : value);
 }
 
-static void convolve(const struct step *s, const int8_t **weights, const uint8_t **codes, const int32_t **bias,
-                     const int32_t **factors, const uint8_t *x, const uint8_t *also, uint8_t *y, float *logits,
+static void convolve(const struct step *s, const int8_t **weights, const uint8_t **codes, const int16_t **bias,
+                     const uint16_t **factors, const uint8_t *x, const uint8_t *also, uint8_t *y, float *logits,
                      int32_t *sums)
 {
     uint32_t area = (uint32_t)s->kernel * s->kernel, per_group = s->channels / s->groups;
     uint32_t fan = per_group * area, out_per_group = s->out_channels / s->groups, c;
     int first, end, i, n;
+    int64_t shift;
+    struct reach rows[KERNEL], columns[KERNEL];
     struct taps t, begin;
+    reach(s, s->height, s->out_height, rows);
+    reach(s, s->width, s->out_width, columns);
     t.codes = *codes;
     t.weights = *weights;
     t.place = UINT32_MAX; /* before the first */
+    t.nibble = 0;
     t.left = s->kept;
     next(&t, s->coding);
     for (c = 0; c < s->out_channels; c++) {
@@ -109,19 +126,20 @@ static void convolve(const struct step *s, const int8_t **weights, const uint8_t
             n = (end - first) * s->out_width;
             t = begin;
             for (i = 0; i < n; i++)
-                sums[i] = (*bias)[c];
+                sums[i] = 0;
             while (t.place < (c + 1) * fan) {
-                uint32_t at = t.place - c * fan, k = at % area;
-                tap(s, group + at / area * s->height * s->width, (int)(k / s->kernel), (int)(k % s->kernel),
-                    *t.weights++, sums, first, end);
+                uint32_t at = t.place - c * fan, k = at % area, ky = k / s->kernel, kx = k % s->kernel;
+                tap(s, group + at / area * s->height * s->width, (int)ky - s->padding, rows[ky],
+                    (int)kx - s->padding, columns[kx], *t.weights++, sums, first, end);
                 next(&t, s->coding);
             }
             if (logits) {
-                *logits++ = (float)*sums * logit_scales[c];
+                *logits++ = (float)*sums * logit_scales[c] + logit_bias[c];
                 continue;
             }
+            shift = (*bias)[c] * ((int64_t)1 << s->bias_shift);
             for (i = 0; i < n; i++) {
-                int64_t value = ((int64_t)sums[i] * (*factors)[c]) >> s->shift;
+                int64_t value = (((int64_t)sums[i] * (*factors)[c]) >> s->shift) + shift;
                 if (also)
                     value += (int64_t)(*also++ - s->also_zero) * s->also_factor;
                 *y++ = byte(s, value);
@@ -130,9 +148,10 @@ static void convolve(const struct step *s, const int8_t **weights, const uint8_t
     }
     *weights += s->kept;
     *codes += s->codes;
-    *bias += s->out_channels;
-    if (!logits)
+    if (!logits) {
+        *bias += s->out_channels;
         *factors += s->out_channels;
+    }
 }
 
 static void add(const struct step *s, const uint8_t *x, const uint8_t *also, uint8_t *y)
@@ -178,7 +197,8 @@ void NAME_logits(const float *image, float *logits)
     uint8_t *bytes = (uint8_t *)arena;
     const int8_t *weight = weights;
     const uint8_t *code = codes;
-    const int32_t *shift = bias, *factor = factors;
+    const int16_t *shift = bias;
+    const uint16_t *factor = factors;
     unsigned i;
     for (i = 0; i < PIXELS; i++) {
         float value = image[i] * IMAGE_FACTOR + (IMAGE_ZERO + 0.5f);

@@ -10,7 +10,7 @@ from fedtiny.export.c.coding import Taps
 from fedtiny.export.c.steps import Step
 from fedtiny.export.graph import Add, Conv, MaxPool
 
-__all__ = ["Row", "codes_of", "row"]
+__all__ = ["Row", "codes_of", "row", "widest"]
 
 Row = dict[str, int | float | str]
 
@@ -59,3 +59,8 @@ def _place(name: str, arena: Arena, unit: int, outside: str) -> int | str:
 def codes_of(taps: Sequence[Taps]) -> NDArray[np.uint8]:
     """The codes of all layers, one behind the other."""
     return np.concatenate([np.zeros(0, np.uint8), *(layer.codes for layer in taps)])
+
+
+def widest(made: Sequence[Step]) -> int:
+    """The size of the largest kernel."""
+    return max(int(step.operation.weight.shape[2]) for step in made if isinstance(step.operation, Conv))

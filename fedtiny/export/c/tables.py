@@ -7,10 +7,10 @@ from numpy.typing import NDArray
 
 __all__ = ["array", "literal", "rows"]
 
-_C_TYPES = {"float32": "float", "int8": "int8_t", "uint8": "uint8_t", "int32": "int32_t"}
+_C_TYPES = {"float32": "float", "int8": "int8_t", "uint8": "uint8_t", "int16": "int16_t", "uint16": "uint16_t"}
 _A_LINE = 16
 
-Numbers = NDArray[np.float32] | NDArray[np.int8] | NDArray[np.uint8] | NDArray[np.int32]
+Numbers = NDArray[np.float32] | NDArray[np.int8] | NDArray[np.uint8] | NDArray[np.int16] | NDArray[np.uint16]
 
 
 def array(name: str, values: Numbers) -> str:

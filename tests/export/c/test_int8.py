@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from fedtiny.export.c import compiled, write
-from fedtiny.export.c.int8 import factors_of, whole
+from fedtiny.export.c.int8 import factors_of, shifts_of, whole
 from fedtiny.export.c.quanta import Quanta, calibrated, spread
 from fedtiny.export.c.steps import steps
 from fedtiny.export.graph import Clip, Conv, Graph, Linear, MaxPool, MeanPool, Node
@@ -57,16 +57,21 @@ def test_each_output_has_a_scale_of_its_own() -> None:
     weight = np.array([[1.27, 0.014], [0, 0], [0, 0], [-254, 1]], np.float32)[:, :, None, None]
     layer = whole("conv", Conv(weight, np.array([0.1, 0, 2, 0], np.float32)), Quanta(0.5, 0))
     np.testing.assert_array_equal(layer.weight.reshape(4, 2), [[127, 1], [0, 0], [0, 0], [-127, 0]])
-    np.testing.assert_allclose(layer.scales, [0.005, 0, 2 / 2**24, 1])  # 0.5 * 1.27 / 127
-    np.testing.assert_array_equal(layer.bias, [20, 0, 2**24, 0])
+    np.testing.assert_allclose(layer.scales, [0.005, 0, 0, 1])  # 0.5 * 1.27 / 127
 
 
 def test_factors_are_the_ratios_times_65536() -> None:
-    ratios = np.array([0.37, 1e-4, 0.0])
-    factors, shift = factors_of(ratios)
-    assert 2**29 < factors[0] < 2**31
-    np.testing.assert_allclose(factors / 2.0**shift, ratios * 65536, rtol=1e-5)
-    assert factors_of(np.array([1e9]))[0].tolist() == [2**31 - 1]  # saturated: the byte is at its end anyway
+    ratios = np.array([0.37, 1e-2, 0.0])
+    factors, shift = factors_of(ratios, 16)
+    assert 2**15 <= factors[0] < 2**16
+    np.testing.assert_allclose(factors / 2.0**shift, ratios * 65536, rtol=1e-3)
+    assert factors_of(np.array([1e9]), 16)[0].tolist() == [2**16 - 1]  # saturated: the byte is at its end anyway
+
+
+def test_a_layers_bias_shares_a_shift() -> None:
+    shifts, shift = shifts_of(np.array([4.0, -0.5, 0.0]))  # quanta: 4 * 65536 = 2**18 is too much for 15 bits
+    assert (shifts.tolist(), shift) == ([16384, -2048, 0], 4)
+    assert shifts_of(np.zeros(2))[1] == 0
 
 
 def test_int8_asks_for_pictures(tmp_path: Path) -> None:
