@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.ready
 
-.PHONY: help setup run test test-ray test-rest test-all check bench bench-fleet asan clean
+.PHONY: help setup run test test-ray test-rest test-all test-job check bench bench-fleet asan clean
 .DEFAULT_GOAL := help
 
 help: ## list these targets
@@ -34,6 +34,16 @@ test-rest: setup
 test-all: setup ## all tests
 	$(BIN)/python -m pytest
 
+JOBS := .venv-jobs
+$(JOBS)/.ready: $(STAMP)
+	$(PYTHON) -m venv $(JOBS)
+	$(BIN)/python -c 'import site; print(site.getsitepackages()[0])' > "$$($(JOBS)/bin/python -c 'import site; print(site.getsitepackages()[0])')/main.pth"
+	$(JOBS)/bin/python -m pip install --quiet --disable-pip-version-check "ray[default]==2.60.0"
+	@touch $@
+
+test-job: $(JOBS)/.ready ## the test of `ray job submit`, with ray[default] in an environment beside .venv
+	$(JOBS)/bin/python -m pytest tests/cluster/test_job.py
+
 check: setup ## ruff, ruff format, mypy --strict, import-linter
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -59,4 +69,4 @@ asan: setup ## the engine's law with AddressSanitizer and UndefinedBehaviorSanit
 	  $(BIN)/python -m pytest -q -p no:cacheprovider tests/sparse/engine/test_law.py tests/sparse/engine/test_sparsify.py
 
 clean: ## remove what setup and the tools made (not runs/)
-	rm -rf .venv $(PEERS) .mypy_cache .ruff_cache .pytest_cache .hypothesis *.egg-info
+	rm -rf .venv $(JOBS) $(PEERS) .mypy_cache .ruff_cache .pytest_cache .hypothesis *.egg-info
