@@ -230,10 +230,19 @@ def _claimed(folder: Path | None, name: str) -> Path:
 
 
 def _show(presets: Sequence[Path], overrides: Sequence[str]) -> None:
-    from fedtiny.config.load import load
+    from fedtiny.config.load import ConfigError, load
     from fedtiny.config.show import shown
 
-    print(shown(load(presets, overrides)), end="")
+    config = load(presets, overrides)
+    if config.budget is not None and not config.budget.settled:
+        from fedtiny.prepare import within_budget
+
+        try:
+            examples = config.data.load()
+        except ValueError as error:
+            raise ConfigError([f"data: {error}"]) from error
+        config = within_budget(config, examples, lambda line: print(f"# {line}"))
+    print(shown(config), end="")
 
 
 def _cost(presets: Sequence[Path], overrides: Sequence[str], as_json: bool) -> None:

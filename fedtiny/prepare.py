@@ -1,12 +1,15 @@
 """A run that can start: everything that could be wrong with its configuration is looked for here."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
 
 from fedtiny import seeds
+from fedtiny.budget.fit import explained, fit
+from fedtiny.budget.training import needed_bytes
 from fedtiny.client.world import World
 from fedtiny.config.load import ConfigError
 from fedtiny.config.schema import RunConfig
@@ -18,13 +21,11 @@ from fedtiny.payload.messages import SERVER
 from fedtiny.payload.packing import Layout
 from fedtiny.server.cohort import Population
 from fedtiny.server.devices import memory_problems
-from fedtiny.server.effort import Effort
-from fedtiny.sparse.cost import activation_bytes
 from fedtiny.sparse.engine.choose import CPU_ONLY, Choice, choose, unable
 from fedtiny.sparse.engine.kernels import EngineUnavailable, kernels
 from fedtiny.sparse.network import Network
 
-__all__ = ["Prepared", "prepare"]
+__all__ = ["Prepared", "prepare", "within_budget"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -84,14 +85,29 @@ class Prepared:
         return Population(devices, kinds, {k: len(share) for k, share in enumerate(self.shares.clients)}, seed)
 
 
-def _needed_bytes(config: RunConfig, network: Network) -> Callable[[int], int]:
-    """Batch -> bytes that training needs on a device in the costliest round; the mask is not chosen yet: a sketch."""
-    state = config.method.sketch(network, seeds.stream(config.seed, "method"))
-    orders = (config.method.order(network, replace(state, round=r), config.training) for r in range(config.rounds))
-    unlike = {str((order.probes, order.adjust, order.training)): order for order in orders}.values()
-    rest = max(Effort.of(network, order).memory_bytes for order in unlike)
-    density = max(1.0 if order.training is None else order.training.activation_density for order in unlike)
-    return lambda batch: rest + activation_bytes(network, batch, density)
+def within_budget(config: RunConfig, examples: Examples, tell: Callable[[str], None]) -> RunConfig:
+    """The configuration with the density and width that its budget chooses; itself if it has none that is left to do.
+
+    Args:
+        config: The configuration.
+        examples: Its data set.
+        tell: Is told, a line each, what was chosen and why.
+
+    Raises:
+        ConfigError: Nothing fits.
+    """
+    if config.budget is None or config.budget.settled:
+        return config
+    settled, choice = fit(config, config.budget, partial(_build, config, examples))
+    for line in explained(settled, choice):
+        tell(line)
+    return settled
+
+
+def _build(config: RunConfig, examples: Examples, model: AnyModel) -> Network:
+    channels, *_ = examples.shape
+    module = model.build(channels, len(examples.classes), seeds.number(config.seed, "weights"))
+    return Network.of(module, examples.shape, config.prunable)
 
 
 def _dealing(config: RunConfig) -> tuple[object, ...]:
@@ -143,10 +159,11 @@ def prepare(
     except ValueError as error:
         problems.append(f"clients: {error}")
 
-    def build(model: AnyModel) -> Network:
-        module = model.build(channels, len(examples.classes), seeds.number(config.seed, "weights"))
-        return Network.of(module, examples.shape, config.prunable)
-
+    build = partial(_build, config, examples)
+    try:
+        config = within_budget(config, examples, tell)
+    except ConfigError as error:
+        problems += error.problems
     model, remarks = config.model, config.method.remarks(config.rounds)
     network = reference = build(model)
     try:
@@ -155,7 +172,7 @@ def prepare(
         config.method.check(network, seeds.stream(config.seed, "method"))
         remarks += config.method.check_training(config.training)
         if config.devices is not None:
-            problems += memory_problems(config.devices, _needed_bytes(config, network), config.training.batch)
+            problems += memory_problems(config.devices, needed_bytes(config, network), config.training.batch)
     except ValueError as error:
         problems.append(f"method: {error}")
     unknown = sorted(set(config.engine.dense_above) - {layer.name for layer in network.layers})

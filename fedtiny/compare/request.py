@@ -101,6 +101,12 @@ def requested(presets: Iterable[Path], overrides: Iterable[str]) -> Request:
     problems += [
         f"compare.{key}: there is no such key; known are {', '.join(_KEYS)}" for key in asked if key not in _KEYS
     ]
+    budget = tree.get("budget")
+    if budget is not None and not (isinstance(budget, dict) and budget.get("settled")):
+        problems.append(
+            f"budget: chooses a run's density, and a comparison names its own; show tells which density it chooses, "
+            f"for density=, got {budget!r}"
+        )
     shared = _flat(asked.get("method", {})) | shared
     variants = _variants(asked.get("methods"), problems)
     if not variants and not problems:

@@ -4,6 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field
 
+from fedtiny.config.budget import Budget
 from fedtiny.data.datasets import AnyData, Digits
 from fedtiny.data.partition import Dirichlet, Partition
 from fedtiny.data.split import Split
@@ -82,6 +83,8 @@ class RunConfig(Value):
     """Local training."""
     method: AnyMethod = FedTiny()
     """The federated pruning method."""
+    budget: Budget | None = None
+    """What a device has room for: chooses method.density, and model.width where need be; none leaves them alone."""
     aggregation: Annotated[AnyAggregation, _BY_NAME] = Mean()
     """How the trained weights of a round's clients become one."""
     engine: Annotated[Engine, _BY_NAME] = Engine()

@@ -33,6 +33,12 @@ def test_methods_densities_and_seeds_are_read_from_words() -> None:
     assert told.reference == "fedtiny"
 
 
+def test_a_comparison_names_its_densities_itself_unless_a_budget_has_chosen_already() -> None:
+    with pytest.raises(ConfigError, match=r"^budget: chooses a run's density.* got 'phone'$"):
+        asked("methods=static", "density=0.1", "budget=phone")
+    assert asked("methods=static", "density=0.1", "budget={device: phone, settled: true}").densities == (0.1,)
+
+
 @pytest.mark.parametrize(
     ("word", "seeds"), [("seeds=2", (0, 1)), ("seeds=0,4", (0, 4)), ("seeds=[4]", (4,)), ("seeds=[7, 5]", (7, 5))]
 )

@@ -1,0 +1,1 @@
+"""From what a device has room for to a density, and to a width where need be."""
