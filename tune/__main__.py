@@ -1,4 +1,4 @@
-"""The command line: python -m tune SWEEP.yaml RUN.yaml [key=value ...] | resume DIR."""
+"""The command line: python -m tune SWEEP.yaml RUN.yaml [key=value ...] | resume DIR | workspace PROJECT."""
 
 import sys
 from collections.abc import Sequence
@@ -8,9 +8,11 @@ __all__ = ["main"]
 
 USAGE = """usage: python -m tune SWEEP.yaml RUN.yaml [key=value ...] [out=DIR]
        python -m tune resume DIR
+       python -m tune workspace PROJECT [--entity ENTITY] [--knobs KEY ...] [--dry-run]
 
 Many runs over a space of settings. A preset with a sweep: section says which (configs/sweep/); the others, and
-key=value on top of them, say what run they are variations of; sweep.KEY=VALUE is for the sweep. docs/sweep.md"""
+key=value on top of them, say what run they are variations of; sweep.KEY=VALUE is for the sweep. docs/sweep.md
+workspace saves a view of the project's runs in W&B. docs/tracking.md"""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -24,6 +26,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     from tune.command import go_on, sweep
 
     try:
+        if words[0] == "workspace":
+            from tune.workspace import asked
+
+            return asked(words[1:])
         if words[0] == "resume":
             return go_on(Path(words[1]))
         presets = [Path(text) for text in words if "=" not in text or Path(text).is_file()]

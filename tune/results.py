@@ -51,9 +51,10 @@ def write(folder: Folder, sweep: Sweep, title: str) -> Trial | None:
     trials = folder.trials()
     reports = {trial.name: folder.trial(trial.name) / "report.html" for trial in trials}
     links = {name: str(path.relative_to(folder.path)) for name, path in reports.items() if path.is_file()}
-    write_whole(folder.path / "sweep.html", page(trials, sweep.objectives, title, links))
-    write_whole(folder.path / "trials.csv", table(trials))
     found, place = best(trials, sweep), folder.path / "best.yaml"
+    first = found.name if found else None
+    write_whole(folder.path / "sweep.html", page(trials, sweep.objectives, title, links, first))
+    write_whole(folder.path / "trials.csv", table(trials))
     if found is None:
         place.unlink(missing_ok=True)
         return None

@@ -3,6 +3,7 @@
 W&B draws a workspace on its servers, so that saving one needs a login; building and reading it does not.
 """
 
+import argparse
 import sys
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -12,7 +13,7 @@ import wandb_workspaces.workspaces as views
 
 from fedtiny.track.wandb import logged_in
 
-__all__ = ["KNOBS", "outline", "save", "workspace"]
+__all__ = ["KNOBS", "asked", "outline", "save", "workspace"]
 
 KNOBS = ("method.name", "method.density", "method.candidates", "method.adjust_every", "training.lr", "clients")
 """Settings of the parallel coordinates, unless others are named."""
@@ -97,6 +98,17 @@ def _line(title: str, x: str, *ys: str, log_x: bool = False) -> panels.LinePlot:
 def _points(title: str, figure: str) -> panels.ScatterPlot:
     accuracy = panels.SummaryMetric(_ACCURACY)
     return panels.ScatterPlot(title=title, x=panels.SummaryMetric(figure), y=accuracy, log_x=True)
+
+
+def asked(words: Sequence[str]) -> int:
+    """`python -m tune workspace`, with its words; the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m tune workspace", description="Saves a view of a project in W&B.")
+    parser.add_argument("project", metavar="PROJECT", help="tracking.project of the runs")
+    parser.add_argument("--entity", help="user or team of W&B; by default that of whoever is logged in")
+    parser.add_argument("--knobs", nargs="+", default=KNOBS, metavar="KEY", help="settings of the parallel coordinates")
+    parser.add_argument("--dry-run", action="store_true", help="print what it shows, and save nothing")
+    given = parser.parse_args(words)
+    return save(given.project, given.entity, given.knobs, given.dry_run)
 
 
 def outline(view: views.Workspace) -> Iterator[str]:

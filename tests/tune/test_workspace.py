@@ -13,7 +13,8 @@ from fedtiny.track.scalars import flat
 from fedtiny.trackers import trackers
 from tests.conftest import SMOKE
 from tests.track.offline import history, summary, the_run
-from tune.workspace import KNOBS, outline, save, workspace
+from tune.__main__ import main
+from tune.workspace import KNOBS, outline, workspace
 
 
 def shown(told: Any) -> tuple[set[str], set[str], set[str]]:
@@ -65,10 +66,10 @@ def test_the_view_can_be_looked_at_without_a_login(
 ) -> None:
     monkeypatch.delenv("WANDB_API_KEY", raising=False)
     monkeypatch.setenv("NETRC", str(tmp_path / "no-netrc"))
-    assert save("fedtiny", None, dry=True) == 0
+    assert main(["workspace", "fedtiny", "--dry-run"]) == 0
     printed = capsys.readouterr().out.splitlines()
     assert printed == list(outline(workspace("fedtiny", "you")))
     assert "  ParallelCoordinatesPlot: Settings and what they came to" in printed
-    assert save("fedtiny", None) == 2
+    assert main(["workspace", "fedtiny", "--entity", "somebody"]) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("workspace: nobody is logged in to W&B")
