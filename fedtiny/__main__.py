@@ -23,10 +23,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = _parser().parse_args(arguments)
     if given.command == "doctor" and not given.words:  # which looks whether what the rest needs is there
         return _doctor([], [], given)
-    from fedtiny.config.load import ConfigError
+    from fedtiny.config.load import ConfigError, told_apart
 
-    presets = [Path(text) for text in given.words if "=" not in text or Path(text).is_file()]
-    overrides = [text for text in given.words if "=" in text and not Path(text).is_file()]
+    presets, overrides = told_apart(given.words)
     try:
         if given.command == "methods":
             _methods()

@@ -292,6 +292,11 @@ def test_a_schedule_that_does_nothing_is_told(
     assert "".join(notes).startswith(told)
 
 
+def test_an_override_may_be_longer_than_a_path(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["show", str(SMOKE), f"name={'x' * 5000}"]) == 0
+    assert "x" * 5000 in capsys.readouterr().out
+
+
 def test_a_preset_may_have_an_equals_sign_in_its_path(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     preset = tmp_path / "lr=0.1" / "config.yaml"
     preset.parent.mkdir()

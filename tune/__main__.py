@@ -22,7 +22,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(USAGE, file=sys.stdout if words and words[0] != "resume" else sys.stderr)
         return 0 if words and words[0] != "resume" else 2
 
-    from fedtiny.config.load import ConfigError
+    from fedtiny.config.load import ConfigError, told_apart
     from tune.command import go_on, sweep
 
     try:
@@ -32,8 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return asked(words[1:])
         if words[0] == "resume":
             return go_on(Path(words[1]))
-        presets = [Path(text) for text in words if "=" not in text or Path(text).is_file()]
-        return sweep(presets, [text for text in words if "=" in text and not Path(text).is_file()])
+        return sweep(*told_apart(words))
     except ConfigError as error:
         for problem in error.problems:
             print(f"config: {problem}", file=sys.stderr)

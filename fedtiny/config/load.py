@@ -2,6 +2,7 @@
 
 import copy
 import difflib
+import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +14,7 @@ from pydantic_core import ErrorDetails
 
 from fedtiny.config.schema import RunConfig
 
-__all__ = ["ConfigError", "Source", "gather", "load", "override", "validate"]
+__all__ = ["ConfigError", "Source", "gather", "load", "override", "told_apart", "validate"]
 
 Tree = dict[str, object]
 
@@ -54,6 +55,19 @@ class Source:
             if (key := ".".join(parts[:n])) in self.origin:
                 return f" (in {self.origin[key]})" if self.origin[key] else ""
         return ""
+
+
+def told_apart(words: Iterable[str]) -> tuple[list[Path], list[str]]:
+    """The presets and the overrides among a command's words: a preset may have an equals sign in its path."""
+    presets: list[Path] = []
+    overrides: list[str] = []
+    for word in words:
+        # An override may be longer than a path can be: os.path takes that for no file, pathlib for an error.
+        if "=" in word and not os.path.isfile(word):  # noqa: PTH113
+            overrides.append(word)
+        else:
+            presets.append(Path(word))
+    return presets, overrides
 
 
 def gather(presets: Iterable[Path], overrides: Iterable[str] = ()) -> Source:
