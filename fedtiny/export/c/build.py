@@ -16,7 +16,7 @@ from fedtiny.export.graph import Floats
 
 __all__ = ["c_compiler", "compiled"]
 
-_FLAGS = ("-std=c99", "-Wall", "-Wextra", "-Werror", "-O3")
+_FLAGS = ("-std=c99", "-Wall", "-Wextra", "-Werror", "-O3", "-shared", "-fPIC")
 
 
 def c_compiler() -> list[str]:
@@ -48,7 +48,7 @@ def compiled(program: CProgram, folder: Path) -> Callable[[Floats], Floats]:
     if not library.exists():
         folder.mkdir(parents=True, exist_ok=True)
         partial = library.with_suffix(f".{os.getpid()}")
-        output_of([*c_compiler(), *_FLAGS, "-shared", "-fPIC", "-o", str(partial), str(program.source)])
+        output_of([*c_compiler(), *_FLAGS, "-o", str(partial), str(program.source)])
         partial.replace(library)
     function = getattr(ctypes.CDLL(str(library)), f"{program.name}_logits")
     function.argtypes, function.restype = [ctypes.c_void_p, ctypes.c_void_p], None

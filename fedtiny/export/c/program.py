@@ -66,7 +66,7 @@ def write(
     if values == "int8":
         if calibration is None or not len(calibration):
             raise ValueError("int8 must be calibrated on at least one picture, got none; or write float32")
-        tables = int8_tables(made, arena, calibrated(graph, made, calibration))
+        tables = int8_tables(made, arena, calibrated(made, calibration))
     else:
         tables = float32_tables(made, arena)
     classes = made[-1].shape[0]

@@ -1,17 +1,19 @@
 """What a byte stands for: scale * (byte - zero), with one scale and zero for each tensor, from what pictures show."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
 
 from fedtiny.export.c.steps import Step
-from fedtiny.export.compute import outputs
-from fedtiny.export.graph import Floats, Graph, MaxPool
+from fedtiny.export.graph import Add, Conv, Floats, MaxPool
 
 __all__ = ["Quanta", "calibrated", "spread"]
 
-_AT_ONCE = 64
+_AT_ONCE = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,23 +36,49 @@ def spread(low: float, high: float) -> Quanta:
     return Quanta(scale, round(-low / scale)) if scale > np.finfo(np.float32).tiny else Quanta(1.0, 0)
 
 
-def calibrated(graph: Graph, made: Sequence[Step], pictures: Floats) -> Mapping[str, Quanta]:
+def calibrated(made: Sequence[Step], pictures: Floats) -> Mapping[str, Quanta]:
     """Name -> quanta of the picture and of each step's output, from the least and the greatest of its values.
 
     Args:
-        graph: The network.
-        made: Its steps.
+        made: The steps of a network.
         pictures: (N, C, H, W) float32, at least one.
     """
     names = ["image", *(step.name for step in made)]
     low, high = dict.fromkeys(names, 0.0), dict.fromkeys(names, 0.0)
     for start in range(0, len(pictures), _AT_ONCE):
-        found = outputs(graph, pictures[start : start + _AT_ONCE])
-        for name in names:
-            low[name] = min(low[name], float(found[name].min()))
-            high[name] = max(high[name], float(found[name].max()))
+        for name, found in _outputs(made, torch.tensor(pictures[start : start + _AT_ONCE])):
+            low[name] = min(low[name], float(found.min()))
+            high[name] = max(high[name], float(found.max()))
     quanta = {name: spread(low[name], high[name]) for name in names}
     for step in made:
         if isinstance(step.operation, MaxPool):
             quanta[step.name] = quanta[step.x]  # a pool chooses among bytes
     return quanta
+
+
+def _outputs(made: Sequence[Step], pictures: Tensor) -> Iterator[tuple[str, Tensor]]:
+    """Each step's (N, C, H, W) output, the picture first; only those that are read again are kept."""
+    last = {name: i for i, step in enumerate(made) for name in step.inputs}
+    known = {"image": pictures}
+    yield "image", pictures
+    for i, step in enumerate(made):
+        out = _output(step, known[step.x])
+        if step.also is not None:
+            out = out + known[step.also]
+        out = out.clamp(step.low, step.high)
+        known = {name: value for name, value in known.items() if last[name] > i}
+        if step.name in last:
+            known[step.name] = out
+        yield step.name, out
+
+
+def _output(step: Step, x: Tensor) -> Tensor:
+    match step.operation:
+        case Conv(weight, bias, stride, padding, groups):
+            return F.conv2d(x, torch.tensor(weight), torch.tensor(bias), stride, padding, 1, groups)
+        case MaxPool(kernel, stride):
+            return F.max_pool2d(x, kernel, stride, ceil_mode=True)
+        case Add():
+            return x
+        case _:
+            return x.mean((2, 3), keepdim=True)

@@ -48,7 +48,7 @@ def test_a_pool_of_maxima_keeps_the_bytes_of_its_input() -> None:
     )
     graph = Graph((1, 2, 2), nodes)
     picture = np.array([[[[-1, 0], [0.25, 1]]]], np.float32)
-    quanta = calibrated(graph, steps(graph), picture)
+    quanta = calibrated(steps(graph), picture)
     assert quanta["image"] == quanta["most"] == Quanta(2 / 255, 128)
     assert quanta["relu"] == Quanta(0.5 / 255, 0)
 
