@@ -63,7 +63,7 @@ def told_apart(words: Iterable[str]) -> tuple[list[Path], list[str]]:
     overrides: list[str] = []
     for word in words:
         # An override may be longer than a path can be: os.path takes that for no file, pathlib for an error.
-        if "=" in word and not os.path.isfile(word):  # noqa: PTH113
+        if "=" in word and not os.path.isfile(word):
             overrides.append(word)
         else:
             presets.append(Path(word))
