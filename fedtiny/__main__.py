@@ -1,4 +1,4 @@
-"""The command line: run | compare | resume | show | cost | doctor | methods | bench."""
+"""The command line: run | compare | resume | export | predict | show | cost | doctor | methods | bench."""
 
 import argparse
 import sys
@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fedtiny.bench.subject import Subject
+from fedtiny.deploy.formats import FORMATS, SUFFIXES
 
 if TYPE_CHECKING:
     from fedtiny.config.load import ConfigError
@@ -33,6 +34,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return _compare(presets, overrides)
         elif given.command == "resume":
             return _resume(given.folder)
+        elif given.command == "export":
+            return _export(given)
+        elif given.command == "predict":
+            _predict(given)
         elif given.command == "bench":
             _bench(given)
         elif given.command == "show":
@@ -62,7 +67,9 @@ def _parser() -> argparse.ArgumentParser:
         prog="python -m fedtiny", description="Federated pruning towards tiny neural networks."
     )
     commands = parser.add_subparsers(
-        dest="command", required=True, metavar="run | compare | resume | show | cost | doctor | methods | bench"
+        dest="command",
+        required=True,
+        metavar="run | compare | resume | export | predict | show | cost | doctor | methods | bench",
     )
     words = "YAML presets, then key.of.field=value overrides on top of them, wherever they stand; later wins"
     for name, text in (
@@ -93,6 +100,7 @@ def _parser() -> argparse.ArgumentParser:
     resume = commands.add_parser("resume", help=text, description=text)
     resume.set_defaults(words=[])
     resume.add_argument("folder", type=Path, metavar="RUN_DIR", help="the run's or the comparison's folder")
+    _deployment(commands)
     commands.add_parser("methods", help="list the methods with their papers").set_defaults(words=[])
     text = "measure what the sparse engine saves on this machine: whole steps, or each kind of layer"
     bench = commands.add_parser("bench", help=text, description=text)
@@ -103,6 +111,54 @@ def _parser() -> argparse.ArgumentParser:
         shown = "" if field.default is None else f" (default {field.default})"
         bench.add_argument(f"--{name}", help=f"{field.description}{shown}", default=argparse.SUPPRESS)
     return parser
+
+
+def _deployment(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    text = "write a finished run's network to RUN_DIR/export, and measure each file: bytes, accuracy, time, memory"
+    export = commands.add_parser("export", help=text, description=text)
+    export.set_defaults(words=[])
+    export.add_argument("folder", type=Path, metavar="RUN_DIR", help="the run's folder")
+    export.add_argument("--format", nargs="+", choices=tuple(FORMATS), default=tuple(FORMATS), help="default all")
+    kinds = dict.fromkeys(kind for values in FORMATS.values() for kind in values)
+    help_ = "what weights are written as, where the format can; default float32"
+    export.add_argument("--values", nargs="+", choices=tuple(kinds), default=("float32",), help=help_)
+    help_ = "test pictures to measure accuracy on (default all)"
+    export.add_argument("--pictures", type=_count, metavar="N", help=help_)
+    text = "let an exported network look at pictures"
+    predict = commands.add_parser("predict", help=text, description=text)
+    predict.set_defaults(words=[])
+    suffixes = ", ".join(SUFFIXES.values())
+    predict.add_argument("artifact", type=Path, metavar="ARTIFACT", help=f"what `export` wrote: {suffixes}")
+    predict.add_argument("pictures", nargs="+", type=Path, metavar="IMAGE", help="files of pictures")
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or not int(text):
+        raise argparse.ArgumentTypeError(f"must be a whole number of 1 or more, got {text!r}")
+    return int(text)
+
+
+def _export(given: argparse.Namespace) -> int:
+    from fedtiny.deploy.command import export
+    from fedtiny.track.console import show_table
+
+    try:
+        table, remarks = export(given.folder, given.format, given.values, given.pictures)
+    except OSError as error:
+        print(f"cannot write: {error.strerror or error} ({error.filename or given.folder})", file=sys.stderr)
+        return 1
+    show_table(table)
+    for line in remarks:
+        print(line)
+    print(f"Written: {given.folder / 'export'}")
+    return 0
+
+
+def _predict(given: argparse.Namespace) -> None:
+    from fedtiny.deploy.predict import predict
+
+    for line in predict(given.artifact, given.pictures):
+        print(line)
 
 
 def _run(presets: Sequence[Path], overrides: Sequence[str]) -> int:

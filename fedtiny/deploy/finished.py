@@ -1,0 +1,106 @@
+"""A finished run, as what deployment needs of it."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from pydantic import TypeAdapter
+from torch import nn
+
+from fedtiny.config.load import ConfigError, load
+from fedtiny.config.schema import RunConfig
+from fedtiny.data.examples import Examples
+from fedtiny.export.dead import without_dead
+from fedtiny.export.graph import Floats, Graph
+from fedtiny.export.trace import trace
+from fedtiny.models.zoo import AnyModel
+from fedtiny.server.model_file import load_model
+from fedtiny.sparse.engine.choose import Engine
+from fedtiny.sparse.engine.resident import Resident
+from fedtiny.sparse.mask import Mask
+from fedtiny.sparse.network import Weights
+
+__all__ = ["Finished", "finished", "pixels"]
+
+_CALIBRATION = 256
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Finished:
+    """A run's network and data.
+
+    Attributes:
+        config: The run's configuration.
+        examples: Its data set.
+        model: The network's architecture.
+        weights: The final weights; pruned ones are 0.
+        mask: Which are kept; None if nothing was pruned.
+        personal: Whether clients have masks of their own over these weights.
+    """
+
+    config: RunConfig
+    examples: Examples
+    model: AnyModel
+    weights: Weights
+    mask: Mask | None
+    personal: bool
+
+    @property
+    def module(self) -> nn.Module:
+        """The network in evaluation mode, dense, with the final weights; a new one each time."""
+        channels, *_ = self.examples.shape
+        resident = Resident(self.model.build(channels, len(self.examples.classes), 0), Engine(name="dense"))
+        module = resident.under(self.mask).eval()
+        resident.load_(self.weights)
+        return module
+
+    @property
+    def whole(self) -> Graph:
+        """The network with batch norm folded."""
+        return trace(self.module, self.examples.shape, self.config.data.mean, self.config.data.std)
+
+    @property
+    def graph(self) -> Graph:
+        """The network for deployment: batch norm folded, dead channels removed."""
+        return without_dead(self.whole)
+
+    @property
+    def dense_bytes(self) -> int:
+        """Of all weights in float32, pruned ones included."""
+        return 4 * sum(x.numel() for x in self.weights.values())
+
+    def calibration(self) -> Floats:
+        """(N, C, H, W) float32 pixels in [0, 1]: up to 256 pictures that clients trained on."""
+        config, examples = self.config, self.examples
+        shares = config.split.deal(examples.labels, config.partition, config.clients, config.seed)
+        chosen = np.random.default_rng(0).permutation(np.concatenate(shares.clients))[:_CALIBRATION]
+        return pixels(examples.images[np.sort(chosen)])
+
+
+def pixels(images: np.ndarray[tuple[int, ...], np.dtype[np.uint8]]) -> Floats:
+    """uint8 in 0..255 as float32 in [0, 1]."""
+    return np.asarray(images).astype(np.float32) / np.float32(255)
+
+
+def finished(folder: Path) -> Finished:
+    """The run in a folder.
+
+    Raises:
+        ConfigError: There is none, it is not finished, or its data set is gone.
+    """
+    if not (folder / "config.yaml").is_file():
+        raise ConfigError([f"{folder}: holds no run (there is no config.yaml); name a run's folder"])
+    if not (folder / "summary.json").is_file():
+        raise ConfigError([f"{folder}: this run is not finished; go on with: python -m fedtiny resume {folder}"])
+    config = load([folder / "config.yaml"])
+    try:
+        weights, mask, about = load_model(folder / "model.safetensors")
+        model: AnyModel = TypeAdapter(AnyModel).validate_python(about["model"])
+    except Exception as error:  # a broken file of safetensors raises what shares no base
+        reason = str(error).splitlines()[0]
+        raise ConfigError([f"{folder / 'model.safetensors'}: cannot be read ({reason}); make the run again"]) from None
+    try:
+        examples = config.data.load()
+    except ValueError as error:
+        raise ConfigError([f"data: {error}"]) from error
+    return Finished(config, examples, model, weights, mask, (folder / "personal.safetensors").is_file())

@@ -1,0 +1,35 @@
+"""Where sparsity gains nothing, and why."""
+
+from fedtiny.deploy.row import Row
+
+__all__ = ["remark"]
+
+
+def remark(row: Row, dense: Row, pruned: bool, smaller: bool) -> str:
+    """What a reader should know of a row; empty if its figures say all.
+
+    Args:
+        row: What was measured.
+        dense: The same of dense PyTorch.
+        pruned: Whether there is a mask.
+        smaller: Whether dead channels were removed.
+    """
+    kind, *_ = row.name.split()
+    if row is dense or row.name == dense.name:
+        return ""
+    said = []
+    if kind == "onnx":
+        said.append("no gain here: ONNX stores and multiplies zeros like other weights")
+        if pruned and smaller:
+            said.append("but dead channels are gone")
+    elif kind == "torch":
+        said.append("no gain here: a dense program, with zeros and dead channels in it, for what reads torch.export")
+    elif not pruned:
+        said.append("no gain here: nothing is pruned")
+    elif row.seconds is not None and dense.seconds is not None and row.seconds > dense.seconds:
+        said.append("no gain in time here: the network is too small, or too dense, for it")
+    if kind == "packed":
+        said.append("for storing and sending; timed as read into PyTorch's kernels")
+    if kind == "c":
+        said.append("the file is source text; flash is what a device holds")
+    return "; ".join(said)
