@@ -15,11 +15,12 @@ from ray.autoscaler._private.util import prepare_config, validate_config
 from fedtiny.__main__ import main
 from fedtiny.config.load import load
 from tests.test_cli import ROOT
+from tune.request import requested
 
 CLUSTER = ROOT / "configs" / "cluster"
 PAGE = ROOT / "docs" / "cluster.md"
 FILES = [PAGE, *sorted(CLUSTER.iterdir())]
-COMMAND = re.compile(r"python -m fedtiny ((?:run|doctor|show|compare|cost|resume) ?[^\"`&#\n]*)")
+COMMAND = re.compile(r"python -m (?:fedtiny )?((?:run|doctor|show|compare|cost|resume|tune)\b ?[^\"`&#\n]*)")
 
 
 def commands(path: Path) -> Iterator[list[str]]:
@@ -41,8 +42,9 @@ def test_every_command_of_ours_is_one_that_the_program_takes(path: Path, capsys:
         given = [word for word in words if not word.startswith(("--", "out="))]
         presets = [word for word in given if "=" not in word]
         assert all((ROOT / preset).is_file() for preset in presets)
-        if verb == "doctor":
-            load([ROOT / preset for preset in presets], [word for word in given if "=" in word])
+        if verb in ("doctor", "tune"):
+            asked = requested if verb == "tune" else load
+            asked([ROOT / preset for preset in presets], [word for word in given if "=" in word])
             continue
         assert main(["show", *(str(ROOT / word) if word in presets else word for word in given)]) == 0
         assert "address: auto" in capsys.readouterr().out or "fleet.address=auto" not in words
