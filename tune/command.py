@@ -83,20 +83,21 @@ def _made(folder: Folder, request: Request) -> int:
     trials = folder.trials()
     over = [trial for trial in trials if trial.status in ("finished", "stopped")]
     left = [trial.name for trial in trials if trial.status not in ("finished", "stopped")]
+    total = (request.sweep.samples or 0) if request.sweep.search == "optuna" else len(trials)
     begun = sum(folder.rounds(name) > 0 for name in left)
     _tell(
-        f"{request.base.name}: {len(trials)} trials over {', '.join(request.sweep.space)}"
+        f"{request.base.name}: {total} trials over {', '.join(request.sweep.space)}"
         + (f", {len(over)} of them over before" if over else "")
         + (f", {begun} to go on with" if begun else "")
     )
     try:
-        with Watch(folder, request.sweep, request.base.rounds, len(trials)) as watch:
-            if left:
-                make(folder, request.sweep, request.base, left, watch)
+        with Watch(folder, request.sweep, request.base.rounds, total) as watch:
+            if len(over) < total:
+                make(folder, request, left, watch)
     except KeyboardInterrupt:
         finished = sum(trial.status == "finished" for trial in folder.trials())
         way_on = f"go on with: python -m tune resume {folder.path}"
-        raise KeyboardInterrupt(f"; {finished} of {len(trials)} trials are finished; {way_on}") from None
+        raise KeyboardInterrupt(f"; {finished} of {total} trials are finished; {way_on}") from None
     found = write(folder, request.sweep, request.base.name)
     _tell("Written:")
     for name in ("sweep.html", "trials.csv", *(["best.yaml"] if found else [])):
@@ -106,7 +107,7 @@ def _made(folder: Folder, request: Request) -> int:
     failed = [trial for trial in folder.trials() if trial.status == "failed"]
     if not failed:
         return 0
-    print(f"{len(failed)} of {len(trials)} trials failed:", file=sys.stderr)
+    print(f"{len(failed)} of {total} trials failed:", file=sys.stderr)
     for trial in failed:
         print(f"  {folder.trial(trial.name)}: {trial.reason}", file=sys.stderr)
     print(f"try them again with: python -m tune resume {folder.path}", file=sys.stderr)

@@ -24,12 +24,11 @@ from fedtiny.config.schema import RunConfig
 from fedtiny.fleets import RayActors
 from fedtiny.fleets.boot import connected
 from tune.folder import Folder
+from tune.request import Request
 from tune.reservation import Reservation, this_machine
-from tune.sweep import Scheduler, Sweep
 
 if TYPE_CHECKING:
     from ray.tune import Callback
-    from ray.tune.schedulers import TrialScheduler
 
 __all__ = ["lacking", "make"]
 
@@ -39,14 +38,13 @@ def lacking(config: RunConfig) -> str:
     return "" if _address(config) else Reservation.of(config).lacking(this_machine(), True)
 
 
-def make(folder: Folder, sweep: Sweep, base: RunConfig, names: Sequence[str], watch: "Callback") -> None:
-    """Makes the trials that are left.
+def make(folder: Folder, request: Request, left: Sequence[str], watch: "Callback") -> None:
+    """Makes the trials that are left, and those that Optuna thinks of.
 
     Args:
         folder: The sweep's.
-        sweep: The sweep.
-        base: The run that trials are variations of.
-        names: The trials, written down already.
+        request: What was asked.
+        left: Trials that are written down already.
         watch: Tune's callback, which is told what becomes of them.
 
     Raises:
@@ -55,13 +53,14 @@ def make(folder: Folder, sweep: Sweep, base: RunConfig, names: Sequence[str], wa
     import ray
     from ray import tune
 
-    from tune.search import Listed
+    from tune.search import Listed, Thought
+    from tune.stopping import remembering, stopper
     from tune.trainable import RunTrainable
 
     logging.getLogger("ray").setLevel(logging.ERROR)
-    reservation, address = Reservation.of(base), _address(base)
-    metric, mode = sweep.objectives[0].figure, sweep.objectives[0].direction
-    place = folder.path.resolve()
+    sweep, reservation, address = request.sweep, Reservation.of(request.base), _address(request.base)
+    scheduler = remembering(stopper(sweep.scheduler, sweep.objectives[0]), folder)
+    searcher = Thought if sweep.search == "optuna" else Listed
     try:
         with connected(address, None):
             nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
@@ -72,11 +71,9 @@ def make(folder: Folder, sweep: Sweep, base: RunConfig, names: Sequence[str], wa
             tuner = tune.Tuner(
                 tune.with_resources(RunTrainable, tune.PlacementGroupFactory(reservation.bundles)),
                 tune_config=tune.TuneConfig(
-                    metric=metric,
-                    mode=mode,
                     num_samples=-1,
-                    search_alg=Listed(place, names, at_once, metric, mode),
-                    scheduler=_scheduler(sweep.scheduler, metric, mode),
+                    search_alg=searcher(folder, request, left, at_once),
+                    scheduler=scheduler,
                     reuse_actors=True,
                     trial_name_creator=_name,
                     trial_dirname_creator=_name,
@@ -108,22 +105,3 @@ def _name(trial: object) -> str:
 
 def _scratch(folder: Folder) -> Path:
     return folder.path.resolve() / ".tune"
-
-
-def _scheduler(scheduler: Scheduler, metric: str, mode: str) -> "TrialScheduler":
-    from ray.tune.schedulers import ASHAScheduler, FIFOScheduler, MedianStoppingRule
-
-    if scheduler.name == "asha":
-        return ASHAScheduler(
-            time_attr=scheduler.on,
-            grace_period=scheduler.grace,  # type: ignore[arg-type]  # any number will do
-            reduction_factor=scheduler.reduction,
-            # As many rungs as asked for; who comes to the last one is not stopped there.
-            max_t=scheduler.grace * scheduler.reduction ** (scheduler.rungs - 0.5),
-            stop_last_trials=False,
-        )
-    if scheduler.name == "median":
-        return MedianStoppingRule(
-            time_attr=scheduler.on, grace_period=scheduler.grace, min_samples_required=scheduler.least
-        )
-    return FIFOScheduler()

@@ -65,6 +65,8 @@ class Watch(Callback):
         name = _name(trial)
         if name not in self._running:
             self._running.append(name)
+        if name not in self._trials:  # just thought of
+            self._read(name)
         self._show()
 
     def on_trial_result(
@@ -114,8 +116,8 @@ class Watch(Callback):
         self._terminal.print(escape(" ".join(line) + "".join(f"; {x}" for x in tail)), soft_wrap=True)
 
     def _read(self, name: str, figures: Mapping[str, float] | None = None) -> None:
-        sample = self._trials[name].sample if name in self._trials else {}
         if figures is not None:
+            sample = self._trials[name].sample
             told = Trial(
                 name, sample, "running", "", int(figures.get("rounds", 0)), figures, figures.get("seconds", 0.0)
             )

@@ -7,12 +7,15 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from fedtiny.__main__ import main as fedtiny
+from fedtiny.fleets.boot import booting
 from tests.conftest import SMOKE
+from tests.track.offline import rounds, the_run
 from tests.tune.test_space import preset
 from tune.__main__ import main
 
@@ -20,6 +23,13 @@ pytestmark = pytest.mark.ray
 ROOT = SMOKE.parent.parent
 # Without pretraining, and without an engine to measure: what a sweep does is the same.
 QUICK = ["pretraining.epochs=0", "engine=dense", "method.name=static", "method.density=0.1"]
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _one_ray() -> Iterator[None]:
+    """For all sweeps that are made in this process."""
+    with booting(None):
+        yield
 
 
 def weights(folder: Path) -> str:
@@ -35,7 +45,7 @@ def test_a_sweep_stops_some_early_and_its_best_trial_is_the_same_run_outside(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     # The first can learn and the others cannot, so that it is clear who is worse.
-    rates = [0.05, 0.1, *(1e-6 * n for n in range(1, 7))]
+    rates = [0.05, 0.1, *(1e-6 * n for n in range(6, 0, -1))]
     space, aim = {"training.lr": rates}, [{"figure": "test_loss", "direction": "min"}]
     path = preset(tmp_path, space=space, objectives=aim, scheduler={"name": "asha", "reduction": 2})
     out = tmp_path / "out"
@@ -100,11 +110,31 @@ def test_a_sweep_that_was_killed_goes_on_where_it_was(tmp_path: Path, capsys: py
     assert weights(again) == weights(second)
 
 
-def test_a_trial_with_actors_holds_them_in_its_own_reservation(tmp_path: Path) -> None:
-    path = preset(tmp_path, space={"seed": [0, 1]})
+def test_trials_with_actors_hold_them_in_their_own_reservation_and_w_and_b_has_all_their_rounds(tmp_path: Path) -> None:
+    space, aim = {"training.lr": [0.05, 1e-6]}, [{"figure": "test_loss", "direction": "min"}]
+    path = preset(tmp_path, space=space, objectives=aim, scheduler={"name": "asha", "reduction": 2}, trials_at_once=1)
     out = tmp_path / "out"
-    words = [str(path), str(SMOKE), *QUICK, "rounds=2"]
+    words = [str(path), str(SMOKE), *QUICK, "rounds=2", "tracking.wandb=offline"]
     assert main([*words, "fleet.name=ray", "fleet.actors=1", f"out={out}"]) == 0
+    assert [(row["status"], row["rounds"]) for row in rows(out)] == [("finished", "2"), ("stopped", "1")]
+    first, second = (out / "trials" / name for name in ("0000", "0001"))
+    assert len(rounds(the_run(first))) == 2
+    assert len(rounds(the_run(second))) == 1
     again = tmp_path / "again"
-    assert fedtiny(["run", str(out / "trials" / "0001" / "config.yaml"), "fleet.name=inline", f"out={again}"]) == 0
-    assert weights(again) == weights(out / "trials" / "0001")
+    assert fedtiny(["run", str(out / "best.yaml"), "fleet.name=inline", "tracking.wandb=off", f"out={again}"]) == 0
+    assert weights(again) == weights(first)
+
+
+def test_optuna_looks_for_several_things_at_once_and_goes_on_with_what_it_knows(tmp_path: Path) -> None:
+    space = {"training.lr": {"loguniform": [0.001, 0.1]}, "method.density": {"choice": [0.1, 0.2]}}
+    aims = [{"figure": "test_loss", "direction": "min"}, {"figure": "bytes", "direction": "min"}]
+    path = preset(tmp_path, space=space, search="optuna", samples=2, objectives=aims, constraints=["density <= 0.15"])
+    out = tmp_path / "out"
+    assert main([str(path), str(SMOKE), *QUICK, "rounds=2", f"out={out}"]) == 0
+    asked = (out / "sweep.yaml").read_text()
+    (out / "sweep.yaml").write_text(asked.replace("samples: 2", "samples: 4"))
+    assert main(["resume", str(out)]) == 0
+    told = rows(out)
+    assert [row["status"] for row in told] == ["finished"] * 4
+    assert len({row["training.lr"] for row in told}) == 4
+    assert [row["trial"] for row in told] == [f"{n:04d}" for n in range(4)]
