@@ -27,8 +27,11 @@ from fedtiny.sparse.engine.choose import Engine
 from fedtiny.sparse.engine.kernels import EngineUnavailable, kernels
 from fedtiny.sparse.engine.resident import Resident
 from fedtiny.table import Table
+from fedtiny.track.results import human_seconds
 
 __all__ = ["export"]
+
+_LONG = 5  # seconds of a test that is told of before
 
 
 def export(
@@ -111,12 +114,11 @@ def _rows(
     for file in made:
         name = f"{file.format} {file.values}"
         row = Row(name, str(file.path.relative_to(folder)), file.path.stat().st_size)
-        if file.program is not None:
-            sizes = cortex_m_size(file.program)
-            row = replace(row, arena_bytes=file.program.arena_bytes)
-            if sizes is not None:
-                row = replace(row, flash_bytes=sizes.flash_bytes, ram_bytes=sizes.ram_bytes)
         try:
+            if file.program is not None:
+                row = replace(row, arena_bytes=file.program.arena_bytes)
+                if (sizes := cortex_m_size(file.program)) is not None:
+                    row = replace(row, flash_bytes=sizes.flash_bytes, ram_bytes=sizes.ram_bytes)
             networks[name] = opened(file.path, scratch).logits
         except ValueError as error:
             row = replace(row, remark=f"not measured: {error}")
@@ -125,7 +127,8 @@ def _rows(
     reference = all_logits(networks["PyTorch, dense"], images)
     for i, row in enumerate(rows):
         if row.name in networks:
-            _tell(f"testing {row.name} on {len(labels):,} pictures, about {len(labels) * seconds[row.name]:.1f} s")
+            if (about := len(labels) * seconds[row.name]) > _LONG:
+                _tell(f"testing {row.name} on {len(labels):,} pictures, about {human_seconds(about)}")
             found = tested(networks[row.name], images, labels, reference)
             rows[i] = replace(row, accuracy=found.accuracy, difference=found.difference, seconds=seconds[row.name])
     return [replace(row, remark=row.remark or remark(row, rows[0], run.mask is not None, small)) for row in rows]

@@ -1,5 +1,6 @@
 """Where sparsity gains nothing, and why."""
 
+from fedtiny.config.budget import DEVICES
 from fedtiny.deploy.row import Row
 
 __all__ = ["remark"]
@@ -32,4 +33,11 @@ def remark(row: Row, dense: Row, pruned: bool, smaller: bool) -> str:
         said.append("for storing and sending; timed as read into PyTorch's kernels")
     if kind == "c":
         said.append("the file is source text; flash is what a device holds")
+        if row.flash_bytes is not None and row.ram_bytes is not None:
+            fits = [
+                name
+                for name, room in DEVICES.items()
+                if row.flash_bytes <= room["flash_bytes"] and row.ram_bytes <= room["ram_bytes"]
+            ]
+            said.append(f"fits half of {', '.join(fits)}" if fits else "fits half of no device of docs/budget.md")
     return "; ".join(said)

@@ -14,7 +14,7 @@ from fedtiny.deploy.remark import remark
 from fedtiny.deploy.row import Row, table_of
 from fedtiny.export.packed import unpack
 from fedtiny.table import Table
-from tests.conftest import Runner
+from tests.conftest import SMOKE, Runner
 
 needs_c = pytest.mark.skipif(not shutil.which("gcc"), reason="needs a C compiler")
 
@@ -73,6 +73,20 @@ def test_a_run_is_exported_in_all_formats_measured_linked_and_asked(
     assert page.count("The exported network") == 1
     assert "model.onnx" not in page
     assert "accuracy (7)" in page
+
+
+@needs_c
+@pytest.mark.slow
+@pytest.mark.parametrize("density", ["0.05", "0.01"])
+def test_the_quickstart_loses_less_than_a_point_in_int8(density: str, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    preset = str(SMOKE.with_name("quickstart.yaml"))
+    assert main(["run", preset, f"method.density={density}", f"out={run}", "fleet.name=inline"]) == 0
+    assert main(["export", str(run), "--format", "packed", "c", "--values", "float32", "int8"]) == 0
+    rows = json.loads((run / "export" / "export.json").read_text())["rows"]
+    accuracy = {row["name"]: row["accuracy"] for row in rows}
+    for name in ("packed int8", "c int8"):
+        assert accuracy[name] > accuracy["PyTorch, dense"] - 0.01
 
 
 def test_what_cannot_be_exported_is_refused_in_a_line(
@@ -138,6 +152,11 @@ def test_remarks_say_where_there_is_no_gain() -> None:
     assert "dead channels are gone" in remark(Row("onnx float32", seconds=0.1), dense, True, True)
     assert "no gain in time here" in remark(Row("our engine", seconds=1.1), dense, True, True)
     assert remark(Row("our engine", seconds=0.9), dense, True, True) == ""
+    small, large = (Row("c int8", flash_bytes=x, ram_bytes=y) for x, y in ((10_000, 60_000), (10_000, 10**9)))
+    assert remark(small, dense, True, True).endswith(
+        "fits half of cortex-m4, cortex-m7, esp32-s3, raspberry-pi-zero, phone"
+    )
+    assert remark(large, dense, True, True).endswith("fits half of no device of docs/budget.md")
     assert "nothing is pruned" in remark(Row("c float32", seconds=0.9), dense, False, False)
 
 
