@@ -6,6 +6,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import time
 import zipfile
 from collections.abc import Iterator
 from importlib.util import find_spec
@@ -92,7 +93,11 @@ def test_a_job_runs_the_code_that_travelled_and_joins_the_heads_cluster(
     run = ["python", "-m", "fedtiny", "run", "configs/smoke.yaml", "configs/travelled.yaml"]
     fleet = ["fleet={name: ray, address: auto}", f"out={out}"]
     submit = ["job", "submit", "--address", head, "--working-dir", str(checkout), "--", *run, *fleet]
-    done = subprocess.run([*RAY, *submit], cwd=tmp_path, capture_output=True, text=True, check=False)
+    for _ in range(30):
+        done = subprocess.run([*RAY, *submit], cwd=tmp_path, capture_output=True, text=True, check=False)
+        if "No available agent" not in done.stderr:  # it starts a little later than its head
+            break
+        time.sleep(1)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "travelled: fedtiny, synthetic, resnet8, 3 clients" in done.stdout
     assert json.loads((out / "summary.json").read_text())["rounds"] == 1

@@ -13,9 +13,8 @@ from jsonschema import ValidationError
 from ray.autoscaler._private.util import prepare_config, validate_config
 
 from fedtiny.__main__ import main
-from fedtiny.config.load import load
 from tests.test_cli import ROOT
-from tune.request import requested
+from tests.test_documents import taken
 
 CLUSTER = ROOT / "configs" / "cluster"
 PAGE = ROOT / "docs" / "cluster.md"
@@ -43,8 +42,7 @@ def test_every_command_of_ours_is_one_that_the_program_takes(path: Path, capsys:
         presets = [word for word in given if "=" not in word]
         assert all((ROOT / preset).is_file() for preset in presets)
         if verb in ("doctor", "tune"):
-            asked = requested if verb == "tune" else load
-            asked([ROOT / preset for preset in presets], [word for word in given if "=" in word])
+            taken([ROOT / preset for preset in presets], [word for word in given if "=" in word], verb == "tune")
             continue
         assert main(["show", *(str(ROOT / word) if word in presets else word for word in given)]) == 0
         assert "address: auto" in capsys.readouterr().out or "fleet.address=auto" not in words
