@@ -214,7 +214,7 @@ def resident_bytes() -> int:
     return int(fields[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
-@pytest.mark.parametrize("fleet", ["inline", pytest.param("ray", marks=pytest.mark.ray)])
+@pytest.mark.parametrize("fleet", ["inline", pytest.param("ray", marks=[pytest.mark.ray, pytest.mark.slow])])
 def test_memory_does_not_grow_over_300_rounds(tmp_path: Path, fleet: str) -> None:
     """soak_300_rounds: what is held of a round is its record, a few kilobytes."""
     from fedtiny.config.load import load

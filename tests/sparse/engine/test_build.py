@@ -24,8 +24,9 @@ def python(code: str, **environment: str) -> subprocess.Popen[str]:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(platform.machine() != "x86_64", reason="these are instruction sets of x86-64")
-@pytest.mark.parametrize("flags", ["-march=haswell", pytest.param("-march=x86-64", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("flags", ["-march=haswell", "-march=x86-64"])
 def test_the_law_holds_for_every_width_of_vectors(flags: str) -> None:
     """AVX2 and SSE2; whatever this machine has was tested with the law itself."""
     done = subprocess.run(
