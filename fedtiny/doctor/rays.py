@@ -1,6 +1,5 @@
 """Ray: its version, a local one, and a cluster with all its nodes."""
 
-import importlib.metadata
 from collections.abc import Sequence
 
 from fedtiny.doctor.finding import Finding, failure, ok
@@ -15,9 +14,10 @@ def ray(address: str | None, thorough: bool) -> Finding:
         address: Of a cluster to join; None is a local Ray.
         thorough: Start the local Ray, or join the cluster; else the cluster's head is knocked at.
     """
-    version = importlib.metadata.version("ray")
-    from fedtiny.fleets.boot import connected, found
+    from fedtiny.fleets.boot import connected, found  # first: Ray reads the environment that it sets
+    from fedtiny.fleets.nodes import version as installed
 
+    version = installed()
     try:
         if thorough:
             with connected(address, 1 if address is None else None) as free:

@@ -12,7 +12,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from fedtiny.fleets.boot import connected
 from fedtiny.fleets.death import cause
 
-__all__ = ["each_node"]
+__all__ = ["each_node", "version"]
 
 Answer = TypeVar("Answer")
 
@@ -49,3 +49,8 @@ def each_node(address: str, task: Callable[[], Answer], patience_s: float = 60.0
                 answer = cause(error)
             told[name] = answer
         return told
+
+
+def version() -> str:
+    """Ray's own, not what the package index calls it."""
+    return str(ray.__version__)

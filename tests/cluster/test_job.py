@@ -77,6 +77,7 @@ def head(scratch: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     monkeypatch.delenv("PYTHONPATH", raising=False)  # what runs is to be what travelled
     port, pages = free_port(), free_port()
     options = [f"--port={port}", "--num-cpus=2", f"--temp-dir={scratch}", f"--dashboard-port={pages}"]
+    options.append(f"--dashboard-agent-listen-port={free_port()}")  # its usual one may be another Ray's
     try:
         subprocess.run([*RAY, "start", "--head", *options], check=True, capture_output=True)
         yield f"http://127.0.0.1:{pages}"
