@@ -8,9 +8,10 @@ from typing import Literal
 import numpy as np
 
 from fedtiny.export.c.arena import arranged, buffers
+from fedtiny.export.c.equalise import equalised
 from fedtiny.export.c.float32 import float32_tables
 from fedtiny.export.c.int8 import int8_tables
-from fedtiny.export.c.quanta import calibrated
+from fedtiny.export.c.quanta import quanta_of, ranges_of
 from fedtiny.export.c.steps import Step, steps
 from fedtiny.export.graph import Conv, Floats, Graph, Shape
 
@@ -66,7 +67,8 @@ def write(
     if values == "int8":
         if calibration is None or not len(calibration):
             raise ValueError("int8 must be calibrated on at least one picture, got none; or write float32")
-        tables = int8_tables(made, arena, calibrated(made, calibration))
+        made, ranges = equalised(made, ranges_of(made, calibration))
+        tables = int8_tables(made, arena, quanta_of(made, ranges))
     else:
         tables = float32_tables(made, arena)
     classes = made[-1].shape[0]

@@ -8,10 +8,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from fedtiny.export.c.equalise import Range
 from fedtiny.export.c.steps import Step
 from fedtiny.export.graph import Add, Conv, Floats, MaxPool
 
-__all__ = ["Quanta", "calibrated", "spread"]
+__all__ = ["Quanta", "quanta_of", "ranges_of", "spread"]
 
 _AT_ONCE = 32
 
@@ -36,24 +37,29 @@ def spread(low: float, high: float) -> Quanta:
     return Quanta(scale, round(-low / scale)) if scale > np.finfo(np.float32).tiny else Quanta(1.0, 0)
 
 
-def calibrated(made: Sequence[Step], pictures: Floats) -> Mapping[str, Quanta]:
-    """Name -> quanta of the picture and of each step's output, from the least and the greatest of its values.
+def quanta_of(made: Sequence[Step], ranges: Mapping[str, Range]) -> Mapping[str, Quanta]:
+    """Name -> quanta of the picture and of each step's output, from the ranges of their channels."""
+    quanta = {name: spread(float(of.low.min()), float(of.high.max())) for name, of in ranges.items()}
+    for step in made:
+        if isinstance(step.operation, MaxPool):
+            quanta[step.name] = quanta[step.x]  # a pool chooses among bytes
+    return quanta
+
+
+def ranges_of(made: Sequence[Step], pictures: Floats) -> Mapping[str, Range]:
+    """Name -> what the channels of the picture and of each step's output reach.
 
     Args:
         made: The steps of a network.
         pictures: (N, C, H, W) float32, at least one.
     """
-    names = ["image", *(step.name for step in made)]
-    low, high = dict.fromkeys(names, 0.0), dict.fromkeys(names, 0.0)
+    ranges: dict[str, Range] = {}
     for start in range(0, len(pictures), _AT_ONCE):
         for name, found in _outputs(made, torch.tensor(pictures[start : start + _AT_ONCE])):
-            low[name] = min(low[name], float(found.min()))
-            high[name] = max(high[name], float(found.max()))
-    quanta = {name: spread(low[name], high[name]) for name in names}
-    for step in made:
-        if isinstance(step.operation, MaxPool):
-            quanta[step.name] = quanta[step.x]  # a pool chooses among bytes
-    return quanta
+            low, high = (of.double().numpy() for of in (found.amin((0, 2, 3)), found.amax((0, 2, 3))))
+            old = ranges.setdefault(name, Range(np.zeros_like(low), np.zeros_like(high)))
+            ranges[name] = Range(np.minimum(old.low, low), np.maximum(old.high, high))
+    return ranges
 
 
 def _outputs(made: Sequence[Step], pictures: Tensor) -> Iterator[tuple[str, Tensor]]:

@@ -5,7 +5,7 @@ import pytest
 
 from fedtiny.export.c import compiled, write
 from fedtiny.export.c.int8 import factors_of, shifts_of, whole
-from fedtiny.export.c.quanta import Quanta, calibrated, spread
+from fedtiny.export.c.quanta import Quanta, quanta_of, ranges_of, spread
 from fedtiny.export.c.steps import steps
 from fedtiny.export.graph import Clip, Conv, Graph, Linear, MaxPool, MeanPool, Node
 from tests.export.c.batched import SANITIZED, batched
@@ -48,7 +48,7 @@ def test_a_pool_of_maxima_keeps_the_bytes_of_its_input() -> None:
     )
     graph = Graph((1, 2, 2), nodes)
     picture = np.array([[[[-1, 0], [0.25, 1]]]], np.float32)
-    quanta = calibrated(steps(graph), picture)
+    quanta = quanta_of(steps(graph), ranges_of(steps(graph), picture))
     assert quanta["image"] == quanta["most"] == Quanta(2 / 255, 128)
     assert quanta["relu"] == Quanta(0.5 / 255, 0)
 
