@@ -68,6 +68,8 @@ def make(folder: Folder, request: Request, left: Sequence[str], watch: "Callback
                 raise ConfigError([short])
             room = reservation.at_once(nodes, address is None)
             at_once = min(room, sweep.trials_at_once or room)
+            # Processes take seconds to start: Tune would start the next one when the one before is there.
+            os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(at_once)
             tuner = tune.Tuner(
                 tune.with_resources(RunTrainable, tune.PlacementGroupFactory(reservation.bundles)),
                 tune_config=tune.TuneConfig(
