@@ -122,7 +122,7 @@ def _deployment(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
     kinds = dict.fromkeys(kind for values in FORMATS.values() for kind in values)
     help_ = "what weights are written as, where the format can; default float32"
     export.add_argument("--values", nargs="+", choices=tuple(kinds), default=("float32",), help=help_)
-    help_ = "test pictures to measure accuracy on (default all)"
+    help_ = "test pictures to measure accuracy on, spread evenly (default all)"
     export.add_argument("--pictures", type=_count, metavar="N", help=help_)
     text = "let an exported network look at pictures"
     predict = commands.add_parser("predict", help=text, description=text)

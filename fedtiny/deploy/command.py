@@ -43,7 +43,7 @@ def export(
         folder: The run's folder.
         formats: What to write.
         values: What weights are to be, where a format has a choice.
-        pictures: Test pictures to measure accuracy on; None is all.
+        pictures: Test pictures to measure accuracy on, spread evenly over the test set; None is all.
 
     Returns:
         What was measured, and a line for each file that there is something to say about.
@@ -67,7 +67,7 @@ def export(
     if problems:
         raise ConfigError(problems)
     rows = _measured(run, graph, made, folder, pictures)
-    count = len(run.examples.test_labels[:pictures])
+    count = len(run.test(pictures)[1])
     table = table_of(rows, run.dense_bytes, count)
     told = {
         "classes": run.examples.classes,
@@ -101,7 +101,7 @@ def _measured(run: Finished, graph: Graph, made: Sequence[Written], folder: Path
 def _rows(
     run: Finished, graph: Graph, made: Sequence[Written], folder: Path, pictures: int | None, scratch: Path
 ) -> list[Row]:
-    images, labels = run.examples.test_images[:pictures], run.examples.test_labels[:pictures]
+    images, labels = run.test(pictures)
     networks: dict[str, Logits] = {"PyTorch, dense": _scaled(run.module, run)}
     rows = [Row("PyTorch, dense", "model.safetensors", run.dense_bytes)]
     reason = ""

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import TypeAdapter
 from torch import nn
 
@@ -68,6 +69,14 @@ class Finished:
     def dense_bytes(self) -> int:
         """Of all weights in float32, pruned ones included."""
         return 4 * sum(x.numel() for x in self.weights.values())
+
+    def test(self, count: int | None = None) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+        """(N, C, H, W) test pictures and (N,) labels: all, or so many spread evenly, as classes may lie in order."""
+        images, labels = self.examples.test_images, self.examples.test_labels
+        if count is None or count >= len(labels):
+            return images, labels
+        chosen = np.arange(count) * len(labels) // count
+        return images[chosen], labels[chosen]
 
     def calibration(self) -> Floats:
         """(N, C, H, W) float32 pixels in [0, 1]: up to 256 pictures that clients trained on."""

@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from fedtiny.__main__ import main
+from fedtiny.deploy.finished import finished
 from fedtiny.deploy.link import link
 from fedtiny.deploy.remark import remark
 from fedtiny.deploy.row import Row, table_of
@@ -171,3 +172,11 @@ def test_a_run_without_a_page_or_with_an_old_one_is_linked_all_the_same(tmp_path
     assert text.count("export/model.onnx'") == 1
     assert text.count("<li>a &lt; b</li>") == 1
     assert text.endswith("</html>")
+
+
+def test_fewer_pictures_are_spread_over_the_test_set(finished_run: Path) -> None:
+    run = finished(finished_run)
+    images, labels = run.test(4)
+    assert (labels == run.examples.test_labels[[0, 15, 30, 45]]).all()
+    assert (images == run.examples.test_images[[0, 15, 30, 45]]).all()
+    assert len(run.test(1000)[1]) == len(run.test()[1]) == 60
