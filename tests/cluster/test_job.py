@@ -12,10 +12,11 @@ from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
 
+import psutil
 import pytest
 from ray._private.runtime_env.packaging import create_package
 
-from fedtiny.fleets.family import end, family
+from fedtiny.fleets.family import end
 from tests.test_cli import ROOT
 
 MOST_BYTES = 5_000_000
@@ -82,7 +83,8 @@ def head(scratch: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
         subprocess.run([*RAY, "start", "--head", *options], check=True, capture_output=True)
         yield f"http://127.0.0.1:{pages}"
     finally:
-        end(family(str(scratch)), 5.0)
+        named = [x for x in psutil.process_iter(["cmdline"]) if any(str(scratch) in y for y in x.info["cmdline"] or ())]
+        end([*named, *(below for x in named for below in x.children(recursive=True))], 0.0)
 
 
 @pytest.mark.ray
