@@ -81,7 +81,7 @@ def unpack(data: bytes, limit: int = 2**26) -> tuple[tuple[int, int, int], list[
             square = [node[field] for field in fields if field == "kernel"] * 2
             node["weight"] = tensor((channels[n], 1 if op == "depthwise" else read, *square))
             node["bias"] = take("<f2" if kind else "<f4", channels[n]).astype(np.float32)
-            check(bool(np.isfinite([node["weight"].sum(), node["bias"].sum()]).all()), "values must be finite")
+            check(bool(np.isfinite(node["weight"]).all() and np.isfinite(node["bias"]).all()), "values must be finite")
         nodes.append(node)
     check(at == len(body) and len(nodes) > 0, "it must have a node, and end after the last")
     return image, names, nodes
