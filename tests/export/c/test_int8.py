@@ -23,7 +23,7 @@ def test_int8_programs_come_near_to_torch_under_sanitizers(tmp_path: Path, seeds
     for i, graph in enumerate(graphs):
         expected = logits(graph, pictures[i])
         error = np.sqrt(np.mean((found[i] - expected) ** 2)) / np.abs(expected).max()
-        assert error < 0.02, f"random_graph({seeds[i]})"
+        assert error < 0.03, f"random_graph({seeds[i]})"
         same.append(found[i].argmax(1) == expected.argmax(1))
     assert np.mean(same) > 0.97
 
