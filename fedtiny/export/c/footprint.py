@@ -13,13 +13,16 @@ from fedtiny.export.graph import Conv, Graph
 __all__ = ["Footprint", "footprint"]
 
 CODE = {"float32": 2048, "int8": 3072}
-"""Most bytes of the instructions, which are the same for all networks: GCC with -Os or -O2, Cortex-M."""
+"""Most bytes of the instructions, the same for all networks, in a linked firmware: GCC with -Os, Cortex-M4."""
 
 STEP = {"float32": 52, "int8": 60}
 """Bytes of `struct step`."""
 
 OUTPUT = 4
 """Bytes of an output channel beside its weights: a float, or two halves of a word."""
+
+LOGIT = {"float32": 4, "int8": 8}
+"""The same of a logit: in int8 two floats, since it is not rounded to a byte."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,8 +41,8 @@ def footprint(graph: Graph, values: Literal["float32", "int8"]) -> Footprint:
     made = steps(graph)
     layers = [step.operation for step in made if isinstance(step.operation, Conv)]
     kept = [coded((x.weight != 0).astype(np.int8 if values == "int8" else np.float32)).nbytes for x in layers]
-    outputs = sum(len(x.weight) for x in layers)
+    outputs, logits = sum(len(x.weight) for x in layers[:-1]), made[-1].shape[0]
     return Footprint(
-        flash=CODE[values] + STEP[values] * len(made) + sum(kept) + OUTPUT * outputs,
-        ram=arranged(buffers(made, 1 if values == "int8" else 4)).nbytes + 4 * made[-1].shape[0] + 64,
+        flash=CODE[values] + STEP[values] * len(made) + sum(kept) + OUTPUT * outputs + LOGIT[values] * logits,
+        ram=arranged(buffers(made, 1 if values == "int8" else 4)).nbytes + 4 * logits + 64,
     )
