@@ -120,8 +120,8 @@ def _deployment(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
     export.add_argument("folder", type=Path, metavar="RUN_DIR", help="the run's folder")
     export.add_argument("--format", nargs="+", choices=tuple(FORMATS), default=tuple(FORMATS), help="default all")
     kinds = dict.fromkeys(kind for values in FORMATS.values() for kind in values)
-    help_ = "what weights are written as, where the format can; default float32"
-    export.add_argument("--values", nargs="+", choices=tuple(kinds), default=("float32",), help=help_)
+    help_ = "what weights are written as, where the format can; default float32, and what the run's budget is of"
+    export.add_argument("--values", nargs="+", choices=tuple(kinds), help=help_)
     help_ = "test pictures to measure accuracy on, spread evenly (default all)"
     export.add_argument("--pictures", type=_count, metavar="N", help=help_)
     text = "let an exported network look at pictures"

@@ -19,6 +19,7 @@ from fedtiny.deploy.link import link
 from fedtiny.deploy.measure import Logits, all_logits, latencies, tested
 from fedtiny.deploy.remark import remark
 from fedtiny.deploy.row import Row, remarks, table_of
+from fedtiny.deploy.verdict import verdict
 from fedtiny.deploy.written import Written, asked, written
 from fedtiny.disk import write_whole
 from fedtiny.export.c import cortex_m_size
@@ -35,25 +36,28 @@ _LONG = 5  # seconds of a test that is told of before
 
 
 def export(
-    folder: Path, formats: Sequence[Format], values: Sequence[Values], pictures: int | None = None
+    folder: Path, formats: Sequence[Format], values: Sequence[Values] | None = None, pictures: int | None = None
 ) -> tuple[Table, list[str]]:
     """Writes RUN_DIR/export/, measures each file, and writes export.json; the run's page links them.
 
     Args:
         folder: The run's folder.
         formats: What to write.
-        values: What weights are to be, where a format has a choice.
+        values: What weights are to be, where a format has a choice; None is float32, and what the run's budget is of.
         pictures: Test pictures to measure accuracy on, spread evenly over the test set; None is all.
 
     Returns:
-        What was measured, and a line for each file that there is something to say about.
+        What was measured, and a line for the budget and for each file that there is something to say about.
 
     Raises:
         ConfigError: The run is none, or not finished, or a format cannot be written.
         OSError: Something cannot be written.
     """
-    wanted = asked(formats, values)
+    if values is not None:
+        asked(formats, values)  # refused before data are loaded
     run = finished(folder)
+    budget = run.config.budget
+    wanted = asked(formats, values or ("float32", *([] if budget is None else [budget.values])))
     if run.personal:
         _tell(f"note: clients of {run.config.method.name} have masks of their own; this is the server's model")
     out = folder / "export"
@@ -68,7 +72,7 @@ def export(
         raise ConfigError(problems)
     rows = _measured(run, graph, made, folder, pictures)
     count = len(run.test(pictures)[1])
-    table = table_of(rows, run.dense_bytes, count)
+    table, said = table_of(rows, run.dense_bytes, count), [*verdict(budget, rows), *remarks(rows)]
     told = {
         "classes": run.examples.classes,
         "image": run.examples.shape,
@@ -76,9 +80,9 @@ def export(
         "pictures": count,
         "machine": machine(),
         "rows": [row.told() for row in rows],
+        "remarks": said,
     }
     write_whole(out / "export.json", json.dumps(told, indent=2) + "\n")
-    said = remarks(rows)
     link(folder / "report.html", table, said, [row.file for row in rows if row.file.startswith("export/")])
     return table, said
 
