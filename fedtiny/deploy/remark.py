@@ -24,7 +24,8 @@ def remark(row: Row, dense: Row, pruned: bool, smaller: bool) -> str:
         if pruned and smaller:
             said.append("but dead channels are gone")
     elif kind == "torch":
-        said.append("no gain here: a dense program, with zeros and dead channels in it, for what reads torch.export")
+        zeros = ", with zeros and dead channels in it," if pruned else ""
+        said.append(f"no gain here: a dense program{zeros} for what reads torch.export")
     elif not pruned:
         said.append("no gain here: nothing is pruned")
     elif row.seconds is not None and dense.seconds is not None and row.seconds > dense.seconds:

@@ -54,11 +54,15 @@ def table_of(rows: Sequence[Row], dense_bytes: int, pictures: int) -> Table:
     def size(count: int | None) -> str:
         return "" if count is None else human_bytes(count)
 
+    def share(count: int) -> str:
+        percent = 100 * count / dense_bytes
+        return f"{percent:.3g} %" if percent < 999.5 else f"{percent:,.0f} %"
+
     told = tuple(
         (
             row.name,
             size(row.bytes),
-            "" if row.bytes is None else f"{100 * row.bytes / dense_bytes:.3g} %",
+            "" if row.bytes is None else share(row.bytes),
             "" if row.accuracy is None else f"{100 * row.accuracy:.2f} %",
             "" if row.difference is None else f"{row.difference:.2g}",
             "" if row.seconds is None else f"{1e3 * row.seconds:.3g}",

@@ -8,7 +8,7 @@ from fedtiny.export.graph import Add, Clip, Conv, Graph, Linear, MaxPool, MeanPo
 
 __all__ = ["unpack"]
 
-_LARGEST = 2**26
+_LARGEST = 2**28  # numbers that a picture may make on its way: 1 GiB in float32
 
 
 def unpack(data: bytes) -> tuple[Graph, tuple[str, ...]]:
@@ -20,16 +20,19 @@ def unpack(data: bytes) -> tuple[Graph, tuple[str, ...]]:
     image, classes, nodes = reader.unpack(data)
     names, shapes = ["image"], [Shape(image)]
     made: list[Node] = []
-    if not all(image):
-        raise ValueError(f"a picture must have pixels, not be {image}")
+    if not 0 < (total := math.prod(image)) <= _LARGEST:
+        raise ValueError(f"a picture must have between 1 and {_LARGEST} pixels, not be {image}")
     for n, node in enumerate(nodes, 1):
         operation, inputs = _operation(node), [shapes[i] for i in node["inputs"]]
         try:
             shape = operation.shape(inputs)
         except ValueError as error:
             raise ValueError(f"node {n}: {error}") from None
-        if not 0 < math.prod(shape) <= _LARGEST:
-            raise ValueError(f"node {n}: must make between 1 and {_LARGEST} numbers, not {shape}")
+        total += math.prod(shape)
+        if not math.prod(shape) or total > _LARGEST:
+            raise ValueError(
+                f"node {n}: nodes must make 1 number or more, {_LARGEST} together at most, not {shape} here"
+            )
         names.append(f"{n}")
         shapes.append(shape)
         made.append(Node(names[n], operation, tuple(names[i] for i in node["inputs"]), shape))

@@ -49,10 +49,12 @@ def unpack(data: bytes, limit: int = 2**26) -> tuple[tuple[int, int, int], list[
 
     def kept(size: int) -> np.ndarray[Any, Any]:
         told, low = divmod(number(), 32)  # told: 0 of the kept weights, 1 of the pruned ones
-        ends = np.flatnonzero(bits(8 * number()))
+        check(8 * (high := number()) < size + 8, "places must lie in their tensor")
+        ends = np.flatnonzero(bits(8 * high))
+        check(told < 2 and len(ends) << low <= 2 * size, "places must be told in as few bits as they need")
         rests = bits(len(ends) * low).reshape(len(ends), low) @ (1 << np.arange(low, dtype=np.int64)[::-1])
         places = np.cumsum((np.diff(ends, prepend=-1) - 1 << low) + rests + 1) - 1
-        check(told < 2 and (not len(ends) or places[-1] < size), "places must lie in their tensor")
+        check(not len(ends) or places[-1] < size, "places must lie in their tensor")
         keep = np.full(size, told == 1)
         keep[places] = told == 0
         return keep
@@ -70,7 +72,8 @@ def unpack(data: bytes, limit: int = 2**26) -> tuple[tuple[int, int, int], list[
     check(sound and (kind := number()) < 3, "it must begin with FTP1 and a kind below 3, and end with its CRC-32")
     image, names = (number(), number(), number()), bytes(take("u1", number())).decode().split("\n")
     nodes, channels = list[dict[str, Any]](), [image[0]]
-    for n in range(1, 1 + number()):
+    check(0 < (count := number()) <= 2**12, "it must have between 1 and 4096 nodes")
+    for n in range(1, 1 + count):
         back, code = divmod(number(), 8)
         op, *fields = [*OPERATIONS.split("|"), "none"][code].split()
         node: dict[str, Any] = {"op": op, **{field: number() for field in fields}}
@@ -83,5 +86,5 @@ def unpack(data: bytes, limit: int = 2**26) -> tuple[tuple[int, int, int], list[
             node["bias"] = take("<f2" if kind else "<f4", channels[n]).astype(np.float32)
             check(bool(np.isfinite(node["weight"]).all() and np.isfinite(node["bias"]).all()), "values must be finite")
         nodes.append(node)
-    check(at == len(body) and len(nodes) > 0, "it must have a node, and end after the last")
+    check(at == len(body), "it must end after its last node")
     return image, names, nodes

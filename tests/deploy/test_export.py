@@ -144,6 +144,7 @@ def test_a_row_of_the_table_by_hand() -> None:
     table = table_of([row], 20000, 1797)
     assert table.columns[3] == "accuracy (1,797)"
     assert table.rows == (("c int8", "5 kB", "25 %", "91.23 %", "0.012", "1.23", "2.05 kB", "9 kB, 3 kB"),)
+    assert table_of([row], 100, 1797).rows[0][2] == "5,000 %"
 
 
 def test_remarks_say_where_there_is_no_gain() -> None:
@@ -159,6 +160,8 @@ def test_remarks_say_where_there_is_no_gain() -> None:
     )
     assert remark(large, dense, True, True).endswith("fits half of no device of docs/budget.md")
     assert "nothing is pruned" in remark(Row("c float32", seconds=0.9), dense, False, False)
+    torch = Row("torch float32", seconds=1.0)
+    assert ["zeros" in remark(torch, dense, pruned, False) for pruned in (True, False)] == [True, False]
 
 
 def test_a_run_without_a_page_or_with_an_old_one_is_linked_all_the_same(tmp_path: Path) -> None:
