@@ -6,6 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from fedtiny.deploy.formats import SUFFIXES
 from fedtiny.export.c import CProgram, compiled
 from fedtiny.export.graph import Floats
@@ -40,7 +42,7 @@ def opened(path: Path, scratch: Path) -> Artifact:
         scratch: Where a C program is compiled.
 
     Raises:
-        ValueError: It is of no format, is not there, is broken, or no compiler is.
+        ValueError: It is of no format, is not there, is broken, gives no logits of pictures, or no compiler is there.
     """
     formats = {suffix: name for name, suffix in SUFFIXES.items()}
     if path.suffix not in formats:
@@ -52,19 +54,33 @@ def opened(path: Path, scratch: Path) -> Artifact:
             graph, classes = unpack(path.read_bytes())
             return Artifact(quick(graph), graph.image, classes)
         case "onnx":
-            return Artifact(onnx_session(path), onnx_shape(path), onnx_classes(path))
+            return _tried(Artifact(onnx_session(path), onnx_shape(path), onnx_classes(path)))
         case "torch":
-            return Artifact(*load_torch(path))
+            return _tried(Artifact(*load_torch(path)))
         case _:
             program = _program(path)
             return Artifact(compiled(program, scratch), program.image, _told(path, program.classes))
+
+
+def _tried(artifact: Artifact) -> Artifact:
+    """Itself, if it gives logits of two pictures: files of these formats may come from elsewhere, and be anything."""
+    rule = "it must take `image`, (N, C, H, W), and give `logits`, (N, classes), for any N, as an exported network does"
+    if len(artifact.image) != 3 or not all(artifact.image):
+        raise ValueError(rule)
+    try:
+        shape = artifact.logits(np.zeros((2, *artifact.image), np.float32)).shape
+    except Exception as error:  # what runs inside may raise anything
+        raise ValueError(rule) from error
+    if len(shape) != 2 or shape[0] != 2 or (artifact.classes and shape[1] != len(artifact.classes)):
+        raise ValueError(rule)
+    return artifact
 
 
 def _program(path: Path) -> CProgram:
     """A C program, from what its header says."""
     header = path.with_suffix(".h")
     text = header.read_text(encoding="utf-8") if header.is_file() else ""
-    numbers = dict(re.findall(rf"#define {path.stem.upper()}_([A-Z]+) (\d+)$", text, re.MULTILINE))
+    numbers = dict(re.findall(rf"#define {re.escape(path.stem.upper())}_([A-Z]+) (\d+)$", text, re.MULTILINE))
     try:
         image = (int(numbers["CHANNELS"]), int(numbers["HEIGHT"]), int(numbers["WIDTH"]))
         classes = int(numbers["CLASSES"])
