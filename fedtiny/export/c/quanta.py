@@ -52,6 +52,9 @@ def ranges_of(made: Sequence[Step], pictures: Floats) -> Mapping[str, Range]:
     Args:
         made: The steps of a network.
         pictures: (N, C, H, W) float32, at least one.
+
+    Raises:
+        ValueError: An output is not finite.
     """
     ranges: dict[str, Range] = {}
     for start in range(0, len(pictures), _AT_ONCE):
@@ -59,6 +62,9 @@ def ranges_of(made: Sequence[Step], pictures: Floats) -> Mapping[str, Range]:
             low, high = (of.double().numpy() for of in (found.amin((0, 2, 3)), found.amax((0, 2, 3))))
             old = ranges.setdefault(name, Range(np.zeros_like(low), np.zeros_like(high)))
             ranges[name] = Range(np.minimum(old.low, low), np.maximum(old.high, high))
+    for name, of in ranges.items():
+        if not (np.isfinite(of.low).all() and np.isfinite(of.high).all()):
+            raise ValueError(f"int8 must be calibrated on finite outputs, those of {name} are not: use float32")
     return ranges
 
 

@@ -96,3 +96,12 @@ def test_8_bit_pictures_are_taken_exactly_and_any_float_is_safe(tmp_path: Path) 
     np.testing.assert_allclose(call(pictures)[:, 0], pictures.ravel(), atol=1e-6)
     wild = np.array([np.nan, np.inf, -np.inf, 1e30, -1e30], np.float32).reshape(-1, 1, 1, 1)
     np.testing.assert_allclose(call(wild)[:, 0], [0, 1, 0, 1, 0], atol=1e-6)
+
+
+def test_outputs_that_are_not_finite_are_refused(tmp_path: Path) -> None:
+    huge = Conv(np.full((1, 1, 1, 1), 1e30, np.float32), np.zeros(1, np.float32))
+    nodes = [Node("a", huge, ("image",), (1, 2, 2)), Node("b", huge, ("a",), (1, 2, 2))]
+    nodes += [Node("pool", MeanPool(), ("b",), (1,))]
+    nodes += [Node("head", Linear(np.ones((2, 1), np.float32), np.zeros(2, np.float32)), ("pool",), (2,))]
+    with pytest.raises(ValueError, match="finite outputs, those of b are not"):
+        write(Graph((1, 2, 2), tuple(nodes)), tmp_path, "net", "int8", np.ones((1, 1, 2, 2), np.float32))
