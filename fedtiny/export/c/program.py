@@ -57,7 +57,7 @@ def write(
 
     Raises:
         ValueError: The name is none that C allows, a weight is not finite, the last operation leaves no logits,
-            int8 has no pictures to be calibrated on or outputs that are not finite, or a sum of int8 could leave 32 bits.
+            int8 has no pictures to be calibrated on, outputs that are not finite, or sums that could leave 32 bits.
     """
     if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]*", name):
         raise ValueError(f"the name of a C program must be a letter, then letters, digits and _, got {name!r}")
