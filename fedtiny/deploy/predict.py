@@ -10,7 +10,7 @@ from fedtiny.config.load import ConfigError
 from fedtiny.deploy.artifact import opened
 from fedtiny.export.graph import Floats
 
-__all__ = ["predict"]
+__all__ = ["predict", "read_picture"]
 
 _MODES = {1: "L", 3: "RGB"}
 _BEST = 3
@@ -30,7 +30,7 @@ def predict(path: Path, pictures: Sequence[Path]) -> list[str]:
     with tempfile.TemporaryDirectory() as scratch:
         try:
             artifact = opened(path, Path(scratch))
-        except ValueError as error:
+        except (OSError, ValueError) as error:
             raise ConfigError([f"{path}: {error}"]) from None
         channels, height, width = artifact.image
         if channels not in _MODES:
@@ -38,8 +38,8 @@ def predict(path: Path, pictures: Sequence[Path]) -> list[str]:
         read = []
         for picture in pictures:
             try:
-                read.append(_pixels(picture, _MODES[channels], (width, height)))
-            except (OSError, ValueError) as error:
+                read.append(read_picture(picture, _MODES[channels], (width, height)))
+            except Exception as error:  # Pillow's readers share no base: a broken or huge picture can raise anything
                 problems.append(f"{picture}: cannot be read as a picture ({error})")
         if problems:
             raise ConfigError(problems)
@@ -48,11 +48,14 @@ def predict(path: Path, pictures: Sequence[Path]) -> list[str]:
     return [f"{picture}: {_said(row, names)}" for picture, row in zip(pictures, logits, strict=True)]
 
 
-def _pixels(path: Path, mode: str, size: tuple[int, int]) -> Floats:
-    """(C, H, W) in [0, 1]."""
-    from PIL import Image
+def read_picture(path: Path, mode: str, size: tuple[int, int]) -> Floats:
+    """(C, H, W) float32 in [0, 1], of a file; its mode is L (grey) or RGB, its size (width, height)."""
+    from PIL import Image, ImageOps
 
-    with Image.open(path) as picture:
+    with Image.open(path) as file:
+        picture = ImageOps.exif_transpose(file)  # a camera that was held upright says so beside the pixels
+        if picture.mode.startswith("I"):  # 16 bits of grey, which Pillow would cut off at 255
+            picture = Image.fromarray((np.asarray(picture).clip(0, 65535) / 257).round().astype(np.uint8))
         image = picture.convert(mode)
     if image.size != size:
         image = image.resize(size)
