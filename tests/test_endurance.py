@@ -158,6 +158,7 @@ def test_a_full_disk_stops_the_run_in_two_lines_and_spoils_nothing(tmp_path: Pat
     assert a == b
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(shutil.which("unshare") is None, reason="needs a disk of its own")
 def test_a_disk_that_is_full_when_the_summary_is_written_loses_nothing(tmp_path: Path) -> None:
     """disk_full, at the very end: of a real file system that has room for eight files and folders, and no more."""
@@ -214,7 +215,8 @@ def resident_bytes() -> int:
     return int(fields[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
-@pytest.mark.parametrize("fleet", ["inline", pytest.param("ray", marks=[pytest.mark.ray, pytest.mark.slow])])
+@pytest.mark.slow
+@pytest.mark.parametrize("fleet", ["inline", pytest.param("ray", marks=pytest.mark.ray)])
 def test_memory_does_not_grow_over_300_rounds(tmp_path: Path, fleet: str) -> None:
     """soak_300_rounds: what is held of a round is its record, a few kilobytes."""
     from fedtiny.config.load import load

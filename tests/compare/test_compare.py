@@ -106,6 +106,7 @@ def test_a_cell_that_fails_is_told_and_the_others_go_on_and_it_is_tried_again(
     assert not (out / "cells" / "static-0.1-1" / "failure.txt").exists()
 
 
+@pytest.mark.slow
 def test_a_run_that_diverges_fails_with_what_to_do(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = ["compare", str(SMOKE), "methods=static", "density=0.1", "seeds=1", "engine=dense", "training.lr=1e30"]
     assert main([*words, f"out={tmp_path / 'out'}"]) == 1
@@ -144,6 +145,7 @@ def test_a_cell_whose_process_is_killed_is_tried_again_and_comes_to_the_same(
     assert alone["weights_sha256"] == again["weights_sha256"]
 
 
+@pytest.mark.slow
 def test_cells_with_actors_of_their_own_are_made_one_after_the_other(tmp_path: Path) -> None:
     out, inline = tmp_path / "ray", tmp_path / "inline"
     words = ["compare", str(SMOKE), "methods=static", "density=0.1", "seeds=1", "rounds=2", "engine=dense"]

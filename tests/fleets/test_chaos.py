@@ -47,7 +47,7 @@ def replies(fleet: Fleet, order: Order, clients: Sequence[int]) -> dict[int, Rep
     return {reply.client: reply for reply in fleet.send(order, clients)}
 
 
-@pytest.mark.parametrize("actors", [1, 2])
+@pytest.mark.parametrize("actors", [pytest.param(1, marks=pytest.mark.slow), 2])
 @pytest.mark.parametrize("kind", ["raise", "die", "hang", "memory"])
 @pytest.mark.usefixtures("shared_ray")
 def test_a_client_in_trouble_once_is_tried_again_elsewhere_with_the_same_bits(
@@ -115,6 +115,7 @@ def test_a_client_in_trouble_for_good_is_given_up_with_its_reason_and_nobody_els
         assert len(list(diary.iterdir())) == len(pids) + 1
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("shared_ray")
 def test_nobody_is_given_up_for_having_been_near_a_client_that_ends_its_process(
     network: Network, world: World, tmp_path: Path
