@@ -80,7 +80,7 @@ def _made(folder: Folder, request: Request) -> int:
     new = {name: sample for name, sample in samples.items() if name not in written}
     for cell in with_engines([Cell(x, None, 0, configured(request.base, x, new[x])) for x in new], {}, _tell):
         folder.add(cell.label, new[cell.label], cell.config)
-    trials = folder.trials()
+    trials, aims = folder.trials(), request.sweep.objectives
     over = [trial for trial in trials if trial.status in ("finished", "stopped")]
     left = [trial.name for trial in trials if trial.status not in ("finished", "stopped")]
     total = (request.sweep.samples or 0) if request.sweep.search == "optuna" else len(trials)
@@ -99,6 +99,8 @@ def _made(folder: Folder, request: Request) -> int:
         way_on = f"go on with: python -m tune resume {folder.path}"
         raise KeyboardInterrupt(f"; {finished} of {total} trials are finished; {way_on}") from None
     found = write(folder, request.sweep, request.base.name)
+    if found is not None:
+        _tell(f"best {found.name}: " + ", ".join(f"{x.figure} {found.figures[x.figure]:.4g}" for x in aims))
     _tell("Written:")
     for name in ("sweep.html", "trials.csv", *(["best.yaml"] if found else [])):
         _tell(f"  {folder.path / name}")

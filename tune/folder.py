@@ -1,7 +1,9 @@
 """A sweep on disk: what was asked, the samples as they were chosen, and a plain run's folder for each trial."""
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+import math
+import os
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -61,11 +63,10 @@ class Folder:
         return {told["trial"]: told["sample"] for told in self._lines(_SAMPLES)}
 
     def add(self, name: str, sample: Sample, config: RunConfig) -> None:
-        """Writes down a trial before it begins."""
+        """Writes down a trial before it begins: its line last, so that a config.yaml without one counts for nothing."""
         path = self.trial(name)
         path.mkdir(parents=True, exist_ok=True)
-        if not (path / "config.yaml").is_file():
-            write_whole(path / "config.yaml", yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False))
+        write_whole(path / "config.yaml", yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False))
         self._append(_SAMPLES, {"trial": name, "sample": sample})
 
     def note_progress(self, name: str, figures: Mapping[str, float]) -> None:
@@ -77,12 +78,8 @@ class Folder:
         write_whole(self.trial(name) / _STOPPED, f"{reason}\n")
 
     def note_failure(self, name: str, reason: str, traceback: str = "") -> None:
-        """Writes down why a trial failed, in a line; nothing takes that back."""
-        path = self.trial(name) / _FAILED
-        if reason:
-            write_whole(path, f"{reason}\n{traceback}")
-        else:
-            path.unlink(missing_ok=True)
+        """Writes down why a trial failed, in a line; one that finishes later counts as finished all the same."""
+        write_whole(self.trial(name) / _FAILED, f"{reason}\n{traceback}")
 
     def failure(self, name: str) -> str:
         """Why a trial failed the last time that it was tried, in a line; empty if it did not."""
@@ -96,33 +93,27 @@ class Folder:
         """Trial and figures after each evaluated round, in the order in which they came."""
         return [(told.pop("trial"), told) for told in self._lines(_PROGRESS)]
 
-    def trials(self, running: Sequence[str] = ()) -> list[Trial]:
-        """All trials as they stand.
-
-        Args:
-            running: Those that are going on.
-        """
+    def trials(self) -> list[Trial]:
+        """All trials as they stand, whether or not they go on."""
         last = dict(self.progress())
-        return [
-            self._trial(name, sample, last.get(name, {}), name in running) for name, sample in self.samples().items()
-        ]
+        return [self._trial(name, sample, last.get(name, {})) for name, sample in self.samples().items()]
 
     def one(self, name: str) -> Trial:
         """One trial as it stands."""
-        return self._trial(name, self.samples()[name], dict(self.progress()).get(name, {}), False)
+        return self._trial(name, self.samples()[name], dict(self.progress()).get(name, {}))
 
-    def _trial(self, name: str, sample: Sample, last: Mapping[str, float], running: bool) -> Trial:
+    def _trial(self, name: str, sample: Sample, last: Mapping[str, float]) -> Trial:
         told = {key: knob(value) for key, value in sample.items()}
-        folder = self.trial(name)
+        folder, last = self.trial(name), _finite(last)
         if self.finished(name):
-            figures = at_the_end(folder)
+            figures = _finite(at_the_end(folder))
             return Trial(name, told, "finished", "", int(figures["rounds"]), figures, figures["seconds"])
         rounds, seconds = int(last.get("rounds", 0)), last.get("seconds", 0.0)
         if reason := _first_line(folder / _STOPPED):
             return Trial(name, told, "stopped", reason, rounds, last, seconds)
-        if (reason := self.failure(name)) and not running:
+        if reason := self.failure(name):
             return Trial(name, told, "failed", reason, rounds, last, seconds)
-        return Trial(name, told, "running" if running else "waiting", "", rounds, last, seconds)
+        return Trial(name, told, "waiting", "", rounds, last, seconds)
 
     def rounds(self, name: str) -> int:
         """Rounds that a trial has made so far."""
@@ -148,8 +139,12 @@ class Folder:
             yield
 
     def _append(self, name: str, told: Mapping[str, object]) -> None:
-        with (self.path / name).open("a", encoding="utf-8") as file:
-            file.write(json.dumps(told) + "\n")
+        with (self.path / name).open("ab+") as file:
+            if file.tell():
+                file.seek(-1, os.SEEK_END)
+                if file.read() != b"\n":  # torn, see _lines: what follows it is to be a line of its own
+                    file.write(b"\n")
+            file.write(json.dumps(told).encode() + b"\n")
 
     def _lines(self, name: str) -> Iterator[dict[str, Any]]:
         try:
@@ -161,6 +156,11 @@ class Folder:
                 yield json.loads(line)
             except json.JSONDecodeError:  # torn: the process ended while it wrote, and said nothing that was used
                 continue
+
+
+def _finite(figures: Mapping[str, float]) -> dict[str, float]:
+    """Without those of a run that diverged: nothing is better or worse than NaN, and no axis has a place for it."""
+    return {figure: x for figure, x in figures.items() if math.isfinite(x)}
 
 
 def _first_line(path: Path) -> str:

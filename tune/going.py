@@ -82,13 +82,13 @@ class Going(Sink):
             raise _End
 
     def _make(self) -> None:
-        from fedtiny.compare.folder import free
-        from fedtiny.config.load import load
-        from fedtiny.prepare import prepare
-        from fedtiny.run import run
-        from fedtiny.trackers import trackers
+        try:  # what cannot be imported on a node is told as well: whoever waits for it would wait for ever
+            from fedtiny.compare.folder import free
+            from fedtiny.config.load import load
+            from fedtiny.prepare import prepare
+            from fedtiny.run import run
+            from fedtiny.trackers import trackers
 
-        try:
             free(self._folder)  # A process that was killed may take a moment to go.
             config = load([self._folder / "config.yaml"])
             run(prepare(config), self._folder, [*trackers(config, self._folder), self], resume=True)

@@ -7,7 +7,6 @@ from ray.tune.search import Searcher
 
 from fedtiny.config.load import ConfigError
 from tune.folder import Folder
-from tune.measures import at_the_end
 from tune.request import Request, configured
 from tune.study import Study
 
@@ -93,7 +92,7 @@ class Thought(Listed):
 
     def _over(self, name: str, figures: Mapping[str, Any], failed: bool) -> None:
         if self._folder.finished(name):
-            self._study.finished(name, at_the_end(self._folder.trial(name)))
+            self._study.finished(name, self._folder.one(name).figures)
         elif failed:
             self._study.failed(name)
         else:

@@ -58,9 +58,12 @@ class Study:
         self.ask(name)
 
     def finished(self, name: str, figures: Mapping[str, float]) -> None:
-        """Learns what a trial came to."""
-        trial = self._judged(name, figures)
-        self._study.tell(trial, [figures[objective.figure] for objective in self._sweep.objectives])
+        """Learns what a trial came to; nothing, if it diverged and lacks a figure that is looked for."""
+        wanted = [objective.figure for objective in self._sweep.objectives]
+        if all(figure in figures for figure in wanted):
+            self._study.tell(self._judged(name, figures), [figures[figure] for figure in wanted])
+        else:
+            self.failed(name)
 
     def stopped(self, name: str, figures: Mapping[str, float]) -> None:
         """Learns that a trial was ended early. With several objectives it says nothing: bytes so far are not bytes."""

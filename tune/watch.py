@@ -154,7 +154,8 @@ class Watch(Callback):
         if not self._terminal.is_terminal:
             return
         over = [x for x in self._trials.values() if x.status in ("finished", "stopped", "failed")]
-        shown = Table(title=f"{len(over)} of {self._total} trials; {self._best()}; {self._eta()}", title_justify="left")
+        title = "; ".join(x for x in (f"{len(over)} of {self._total} trials", self._best(), self._eta()) if x)
+        shown = Table(title=title, title_justify="left")
         for heading in ("trial", "", "rounds", "sample", *(x.figure for x in self._sweep.objectives)):
             shown.add_column(heading)
         going = [self._trials[name] for name in self._running if name in self._trials]

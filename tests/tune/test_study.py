@@ -50,6 +50,13 @@ def test_a_stopped_trial_says_nothing_of_several_objectives() -> None:
     study.finished("1", {"validation_accuracy": 0.9, "bytes": 1.0})
 
 
+def test_a_trial_that_diverged_says_nothing() -> None:
+    study = Study(sweep(), load([SMOKE]))
+    study.ask("0")
+    study.finished("0", {"bytes": 1.0})
+    assert study.ask("1")
+
+
 def test_a_scheduler_remembers_the_trials_of_an_earlier_process(tmp_path: Path) -> None:
     base = load([SMOKE])
     folder = Folder(tmp_path)

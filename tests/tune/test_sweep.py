@@ -74,7 +74,8 @@ def test_a_sweep_stops_some_early_and_its_best_trial_is_the_same_run_outside(
 def test_a_trial_that_fails_is_listed_with_its_reason_and_the_others_go_on(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    path = preset(tmp_path, space={"training.lr": [1e30, 0.05]}, retries=0)
+    known_at_the_end = [{"figure": "flops_total_rigl", "direction": "min"}]
+    path = preset(tmp_path, space={"training.lr": [1e30, 0.05]}, objectives=known_at_the_end, retries=0)
     out = tmp_path / "out"
     assert main([str(path), str(SMOKE), *QUICK, f"out={out}"]) == 1
     told = rows(out)
