@@ -1,4 +1,4 @@
-"""What a graph computes, by PyTorch's kernels: for a whole test set, where `compute` would take minutes."""
+"""What a graph computes, by PyTorch's kernels."""
 
 from collections.abc import Callable
 
@@ -9,42 +9,37 @@ from torch.nn import functional
 
 from fedtiny.export.graph import Add, Clip, Conv, Floats, Graph, Linear, MaxPool, Operation
 
-__all__ = ["quick"]
+__all__ = ["operator", "quick"]
 
 
 def quick(graph: Graph) -> Callable[[Floats], Floats]:
-    """(N, C, H, W) pictures -> (N, classes) logits, the same as `compute` but for the order of sums."""
-    tensors = {
-        node.name: tuple(torch.from_numpy(x) for x in (node.operation.weight, node.operation.bias))
-        for node in graph.nodes
-        if isinstance(node.operation, Conv | Linear)
-    }
+    """The graph as a function: (N, C, H, W) pictures -> (N, classes) logits."""
+    operators = [operator(node.operation) for node in graph.nodes]
 
     def logits(pictures: Floats) -> Floats:
         found = {"image": torch.from_numpy(pictures)}
         with torch.inference_mode():
-            for node in graph.nodes:
-                inputs = [found[name] for name in node.inputs]
-                found[node.name] = _one(node.operation, inputs, tensors.get(node.name, ()))
+            for node, operate in zip(graph.nodes, operators, strict=True):
+                found[node.name] = operate(*(found[name] for name in node.inputs))
         return np.asarray(found[graph.nodes[-1].name].numpy())
 
     return logits
 
 
-def _one(operation: Operation, inputs: list[Tensor], tensors: tuple[Tensor, ...]) -> Tensor:
-    x = inputs[0]
+def operator(operation: Operation) -> Callable[..., Tensor]:
+    """The operation as a function: its inputs, (N, ...) float32 each -> its output, (N, ...) float32."""
     match operation:
         case Conv(_, _, stride, padding, groups):
-            weight, bias = tensors
-            return functional.conv2d(x, weight, bias, stride, padding, 1, groups)
+            weight, bias = torch.from_numpy(operation.weight), torch.from_numpy(operation.bias)
+            return lambda x: functional.conv2d(x, weight, bias, stride, padding, 1, groups)
         case Linear():
-            weight, bias = tensors
-            return functional.linear(x, weight, bias)
+            weight, bias = torch.from_numpy(operation.weight), torch.from_numpy(operation.bias)
+            return lambda x: functional.linear(x, weight, bias)
         case Clip(most):
-            return x.clamp(0, most)
+            return lambda x: x.clamp(0, most)
         case Add():
-            return x + inputs[1]
+            return torch.add
         case MaxPool(kernel, stride):
-            return functional.max_pool2d(x, kernel, stride, ceil_mode=True)
+            return lambda x: functional.max_pool2d(x, kernel, stride, ceil_mode=True)
         case _:
-            return x.mean((2, 3))
+            return lambda x: x.mean((2, 3))

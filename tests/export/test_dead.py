@@ -2,9 +2,9 @@
 
 import numpy as np
 
-from fedtiny.export.compute import compute
 from fedtiny.export.dead import without_dead
 from fedtiny.export.graph import Add, Clip, Conv, Graph, Linear, MeanPool, Node
+from tests.export.compute import compute
 
 
 def conv(weight: object, bias: object, padding: int = 0) -> Conv:

@@ -6,13 +6,13 @@ import numpy as np
 import onnx
 import pytest
 
-from fedtiny.export.compute import compute
 from fedtiny.export.dead import without_dead
 from fedtiny.export.onnx import onnx_classes, onnx_model, onnx_session
 from fedtiny.export.quick import quick
 from fedtiny.export.torch import load_torch, write_torch
 from fedtiny.export.trace import trace
 from fedtiny.models.zoo import AnyModel, ResNet8
+from tests.export.compute import compute
 from tests.export.networks import FAMILIES, pictures, pruned
 from tests.export.test_trace import MEAN, STD, close, logits
 

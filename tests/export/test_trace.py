@@ -5,11 +5,11 @@ import pytest
 import torch
 from torch import nn
 
-from fedtiny.export.compute import compute
 from fedtiny.export.dead import without_dead
 from fedtiny.export.graph import Conv, Graph
 from fedtiny.export.trace import trace
 from fedtiny.models.zoo import AnyModel, ResNet8
+from tests.export.compute import compute, outputs
 from tests.export.networks import FAMILIES, pictures, pruned
 
 MEAN, STD = (0.4,), (0.3,)
@@ -43,15 +43,7 @@ def test_a_graph_computes_what_pytorch_computes(
     assert numbers(small) <= numbers(graph)
     if density <= 0.05:
         assert numbers(small) < numbers(graph)
-    assert [node.shape for node in small.nodes] == [
-        x.shape[1:] for x in map(np.asarray, list(outputs_of(small, images).values())[1:])
-    ]
-
-
-def outputs_of(graph: Graph, images: object) -> dict[str, object]:
-    from fedtiny.export.compute import outputs
-
-    return dict(outputs(graph, np.asarray(images, np.float32)))
+    assert [node.shape for node in small.nodes] == [x.shape[1:] for x in list(outputs(small, images).values())[1:]]
 
 
 def numbers(graph: Graph) -> int:

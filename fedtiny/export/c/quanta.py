@@ -6,11 +6,11 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from fedtiny.export.c.equalise import Range
 from fedtiny.export.c.steps import Step
-from fedtiny.export.graph import Add, Conv, Floats, MaxPool
+from fedtiny.export.graph import Add, Floats, MaxPool
+from fedtiny.export.quick import operator
 
 __all__ = ["Quanta", "quanta_of", "ranges_of", "spread"]
 
@@ -74,7 +74,9 @@ def _outputs(made: Sequence[Step], pictures: Tensor) -> Iterator[tuple[str, Tens
     known = {"image": pictures}
     yield "image", pictures
     for i, step in enumerate(made):
-        out = _output(step, known[step.x])
+        out = known[step.x]
+        if not isinstance(step.operation, Add):
+            out = operator(step.operation)(out).reshape(-1, *step.shape)
         if step.also is not None:
             out = out + known[step.also]
         out = out.clamp(step.low, step.high)
@@ -82,15 +84,3 @@ def _outputs(made: Sequence[Step], pictures: Tensor) -> Iterator[tuple[str, Tens
         if step.name in last:
             known[step.name] = out
         yield step.name, out
-
-
-def _output(step: Step, x: Tensor) -> Tensor:
-    match step.operation:
-        case Conv(weight, bias, stride, padding, groups):
-            return F.conv2d(x, torch.tensor(weight), torch.tensor(bias), stride, padding, 1, groups)
-        case MaxPool(kernel, stride):
-            return F.max_pool2d(x, kernel, stride, ceil_mode=True)
-        case Add():
-            return x
-        case _:
-            return x.mean((2, 3), keepdim=True)

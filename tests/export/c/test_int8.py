@@ -10,7 +10,7 @@ from fedtiny.export.c.steps import steps
 from fedtiny.export.graph import Clip, Conv, Graph, Linear, MaxPool, MeanPool, Node
 from tests.export.c.batched import SANITIZED, batched
 from tests.export.c.random_graphs import pictures_for, random_graph
-from tests.export.c.reference import logits
+from tests.export.compute import compute
 
 
 @pytest.mark.parametrize("seeds", [range(6), pytest.param(range(6, 80), marks=pytest.mark.slow)], ids=["few", "many"])
@@ -21,7 +21,7 @@ def test_int8_programs_come_near_to_torch_under_sanitizers(tmp_path: Path, seeds
     found = batched(programs, pictures, tmp_path, "gcc", SANITIZED)
     same = []
     for i, graph in enumerate(graphs):
-        expected = logits(graph, pictures[i])
+        expected = compute(graph, pictures[i])
         error = np.sqrt(np.mean((found[i] - expected) ** 2)) / np.abs(expected).max()
         assert error < 0.03, f"random_graph({seeds[i]})"
         same.append(found[i].argmax(1) == expected.argmax(1))

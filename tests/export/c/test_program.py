@@ -8,7 +8,7 @@ from fedtiny.export.c import compiled, write
 from fedtiny.export.graph import Floats, Graph, Linear, MeanPool, Node
 from tests.export.c.batched import SANITIZED, batched
 from tests.export.c.random_graphs import pictures_for, random_graph
-from tests.export.c.reference import logits
+from tests.export.compute import compute
 
 
 def check_close(found: Floats, expected: Floats, graph: str) -> None:
@@ -22,7 +22,7 @@ def test_float_programs_compute_what_torch_computes_under_sanitizers(tmp_path: P
     programs = [write(graph, tmp_path, f"net{i}") for i, graph in enumerate(graphs)]
     found = batched(programs, pictures, tmp_path, "gcc", SANITIZED)
     for i, graph in enumerate(graphs):
-        check_close(found[i], logits(graph, pictures[i]), f"random_graph({seeds[i]})")
+        check_close(found[i], compute(graph, pictures[i]), f"random_graph({seeds[i]})")
 
 
 @pytest.mark.parametrize("compiler", ["gcc", "clang"])
@@ -33,7 +33,7 @@ def test_two_networks_fit_one_firmware_of_either_compiler_without_a_warning(tmp_
     pictures = pictures_for(graph, 3)
     programs = [write(graph, tmp_path, "exact"), write(graph, tmp_path, "small", "int8", pictures)]
     exact, small = batched(programs, [pictures, pictures], tmp_path, compiler, ["-O2"])
-    expected = logits(graph, pictures)
+    expected = compute(graph, pictures)
     check_close(exact, expected, "random_graph(21)")
     np.testing.assert_allclose(small, expected, atol=0.1 * np.abs(expected).max())
 
@@ -43,7 +43,7 @@ def test_a_compiled_program_is_a_function(tmp_path: Path) -> None:
     pictures = pictures_for(graph, 5)
     program = write(graph, tmp_path / "new", "tiny")
     call = compiled(program, tmp_path / "built")
-    check_close(call(pictures), logits(graph, pictures), "random_graph(3)")
+    check_close(call(pictures), compute(graph, pictures), "random_graph(3)")
     assert call(pictures[:0]).shape == (0, program.classes)
     assert (program.image, program.classes) == (graph.image, graph.nodes[-1].shape[0])
 

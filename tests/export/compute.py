@@ -1,4 +1,4 @@
-"""What a graph computes, in plain NumPy: the reference that all formats are held against."""
+"""What a graph computes, in plain NumPy: the reference that exported networks are held against."""
 
 import numpy as np
 
@@ -17,6 +17,7 @@ def outputs(graph: Graph, images: Floats) -> dict[str, Floats]:
     found = {"image": images}
     for node in graph.nodes:
         found[node.name] = _one(node, [found[name] for name in node.inputs])
+        assert found[node.name].shape[1:] == node.shape, node.name
     return found
 
 
