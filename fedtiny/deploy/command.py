@@ -13,16 +13,18 @@ import torch
 from fedtiny.bench.machine import machine
 from fedtiny.config.load import ConfigError
 from fedtiny.deploy.artifact import opened
-from fedtiny.deploy.finished import Finished, finished, pixels
+from fedtiny.deploy.finished import Finished, finished
 from fedtiny.deploy.formats import Format, Values
 from fedtiny.deploy.link import link
-from fedtiny.deploy.measure import Logits, all_logits, latencies, tested
+from fedtiny.deploy.measure import Logits, all_logits, latencies
+from fedtiny.deploy.pixels import pixels
 from fedtiny.deploy.remark import remark
 from fedtiny.deploy.row import Row, remarks, table_of
 from fedtiny.deploy.verdict import verdict
 from fedtiny.deploy.written import Written, asked, written
 from fedtiny.disk import write_whole
 from fedtiny.export.c import cortex_m_size
+from fedtiny.export.dead import without_dead
 from fedtiny.export.graph import Conv, Floats, Graph, Linear
 from fedtiny.sparse.engine.choose import Engine
 from fedtiny.sparse.engine.kernels import EngineUnavailable, kernels
@@ -62,7 +64,8 @@ def export(
         _tell(f"note: clients of {run.config.method.name} have masks of their own; this is the server's model")
     out = folder / "export"
     out.mkdir(exist_ok=True)
-    graph, made, problems = run.graph, [], []
+    whole = run.graph
+    graph, made, problems = without_dead(whole), [], []
     for name, kind in wanted:
         try:
             made.append(written(run, graph, out, name, kind))
@@ -70,7 +73,7 @@ def export(
             problems.append(f"{name} {kind}: {error}")
     if problems:
         raise ConfigError(problems)
-    rows = _measured(run, graph, made, folder, pictures)
+    rows = _measured(run, made, folder, pictures, smaller=_weights(graph) < _weights(whole))
     count = len(run.test(pictures)[1])
     table, said = table_of(rows, run.dense_bytes, count), [*verdict(budget, rows), *remarks(rows)]
     told = {
@@ -91,19 +94,19 @@ def _tell(text: str) -> None:
     print(text, file=sys.stderr)
 
 
-def _measured(run: Finished, graph: Graph, made: Sequence[Written], folder: Path, pictures: int | None) -> list[Row]:
-    """A row for PyTorch, one for the engine, and one for each file."""
+def _measured(run: Finished, made: Sequence[Written], folder: Path, pictures: int | None, smaller: bool) -> list[Row]:
+    """A row for PyTorch, one for the engine, and one for each file; `smaller` says that dead channels are gone."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
         with tempfile.TemporaryDirectory() as scratch:
-            return _rows(run, graph, made, folder, pictures, Path(scratch))
+            return _rows(run, made, folder, pictures, smaller, Path(scratch))
     finally:
         torch.set_num_threads(before)
 
 
 def _rows(
-    run: Finished, graph: Graph, made: Sequence[Written], folder: Path, pictures: int | None, scratch: Path
+    run: Finished, made: Sequence[Written], folder: Path, pictures: int | None, smaller: bool, scratch: Path
 ) -> list[Row]:
     images, labels = run.test(pictures)
     networks: dict[str, Logits] = {"PyTorch, dense": _scaled(run.module, run)}
@@ -114,7 +117,6 @@ def _rows(
     except EngineUnavailable as error:
         reason = f"not measured: {error}"
     rows.append(Row("our engine", remark=reason))
-    small = _weights(graph) < _weights(run.whole)
     for file in made:
         name = f"{file.format} {file.values}"
         row = Row(name, str(file.path.relative_to(folder)), file.path.stat().st_size)
@@ -128,14 +130,16 @@ def _rows(
             row = replace(row, remark=f"not measured: {error}")
         rows.append(row)
     seconds = latencies(networks, pixels(images[:1]))
-    reference = all_logits(networks["PyTorch, dense"], images)
+    reference = None
     for i, row in enumerate(rows):
         if row.name in networks:
             if (about := len(labels) * seconds[row.name]) > _LONG:
                 _tell(f"testing {row.name} on {len(labels):,} pictures, about {human_seconds(about)}")
-            found = tested(networks[row.name], images, labels, reference)
-            rows[i] = replace(row, accuracy=found.accuracy, difference=found.difference, seconds=seconds[row.name])
-    return [replace(row, remark=row.remark or remark(row, rows[0], run.mask is not None, small)) for row in rows]
+            found = all_logits(networks[row.name], images)
+            reference = found if reference is None else reference  # dense PyTorch is the first
+            accuracy, difference = (found.argmax(1) == labels).mean(), np.abs(found - reference).max()
+            rows[i] = replace(row, accuracy=float(accuracy), difference=float(difference), seconds=seconds[row.name])
+    return [replace(row, remark=row.remark or remark(row, rows[0], run.mask is not None, smaller)) for row in rows]
 
 
 def _scaled(module: torch.nn.Module, run: Finished) -> Logits:

@@ -11,7 +11,7 @@ from torch import nn
 from fedtiny.config.load import ConfigError, load
 from fedtiny.config.schema import RunConfig
 from fedtiny.data.examples import Examples
-from fedtiny.export.dead import without_dead
+from fedtiny.deploy.pixels import pixels
 from fedtiny.export.graph import Floats, Graph
 from fedtiny.export.trace import trace
 from fedtiny.models.zoo import AnyModel
@@ -21,7 +21,7 @@ from fedtiny.sparse.engine.resident import Resident
 from fedtiny.sparse.mask import Mask
 from fedtiny.sparse.network import Weights
 
-__all__ = ["Finished", "finished", "pixels"]
+__all__ = ["Finished", "finished"]
 
 _CALIBRATION = 256
 
@@ -56,14 +56,9 @@ class Finished:
         return module
 
     @property
-    def whole(self) -> Graph:
-        """The network with batch norm folded."""
-        return trace(self.module, self.examples.shape, self.config.data.mean, self.config.data.std)
-
-    @property
     def graph(self) -> Graph:
-        """The network for deployment: batch norm folded, dead channels removed."""
-        return without_dead(self.whole)
+        """The network with batch norm folded, dead channels still in it; traced anew each time."""
+        return trace(self.module, self.examples.shape, self.config.data.mean, self.config.data.std)
 
     @property
     def dense_bytes(self) -> int:
@@ -84,11 +79,6 @@ class Finished:
         shares = config.split.deal(examples.labels, config.partition, config.clients, config.seed)
         chosen = np.random.default_rng(0).permutation(np.concatenate(shares.clients))[:_CALIBRATION]
         return pixels(examples.images[np.sort(chosen)])
-
-
-def pixels(images: np.ndarray[tuple[int, ...], np.dtype[np.uint8]]) -> Floats:
-    """uint8 in 0..255 as float32 in [0, 1]."""
-    return np.asarray(images).astype(np.float32) / np.float32(255)
 
 
 def finished(folder: Path) -> Finished:

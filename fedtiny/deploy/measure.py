@@ -2,58 +2,26 @@
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from statistics import median
 
 import numpy as np
 from numpy.typing import NDArray
 
+from fedtiny.deploy.pixels import pixels
 from fedtiny.export.graph import Floats
 
-__all__ = ["Tested", "latencies", "tested"]
+__all__ = ["Logits", "all_logits", "latencies"]
 
 Logits = Callable[[Floats], Floats]
+"""A network as a function: (N, C, H, W) float32 pixels in [0, 1] -> (N, classes) float32."""
 
 _PORTION = 250
 
 
-@dataclass(frozen=True, slots=True)
-class Tested:
-    """How a network does on the test set.
-
-    Attributes:
-        accuracy: Share of pictures classified correctly, in [0, 1].
-        difference: Largest difference of a logit from PyTorch's.
-        scale: Largest logit of PyTorch's, without its sign.
-    """
-
-    accuracy: float
-    difference: float
-    scale: float
-
-
-def tested(logits: Logits, images: NDArray[np.uint8], labels: NDArray[np.int64], reference: Floats | None) -> Tested:
-    """Runs all pictures through a network.
-
-    Args:
-        logits: The network.
-        images: (N, C, H, W) uint8, at least one.
-        labels: (N,) their classes.
-        reference: (N, classes) what PyTorch says; None if this is it.
-    """
-    found = all_logits(logits, images)
-    reference = found if reference is None else reference
-    return Tested(
-        float((found.argmax(1) == labels).mean()),
-        float(np.abs(found - reference).max()),
-        float(np.abs(reference).max()),
-    )
-
-
 def all_logits(logits: Logits, images: NDArray[np.uint8]) -> Floats:
-    """(N, classes) of (N, C, H, W) uint8 pictures, a portion at a time."""
+    """(N, classes) of (N, C, H, W) uint8 pictures, at least one, a portion at a time."""
     starts = range(0, len(images), _PORTION)
-    return np.concatenate([logits(images[i : i + _PORTION].astype(np.float32) / np.float32(255)) for i in starts])
+    return np.concatenate([logits(pixels(images[i : i + _PORTION])) for i in starts])
 
 
 def latencies(networks: Mapping[str, Logits], picture: Floats, seconds: float = 0.5) -> dict[str, float]:

@@ -8,6 +8,7 @@ import numpy as np
 
 from fedtiny.config.load import ConfigError
 from fedtiny.deploy.artifact import opened
+from fedtiny.deploy.pixels import pixels
 from fedtiny.export.graph import Floats
 
 __all__ = ["predict", "read_picture"]
@@ -59,8 +60,7 @@ def read_picture(path: Path, mode: str, size: tuple[int, int]) -> Floats:
         image = picture.convert(mode)
     if image.size != size:
         image = image.resize(size)
-    pixels = np.asarray(image, np.float32) / np.float32(255)
-    return np.ascontiguousarray(np.atleast_3d(pixels).transpose(2, 0, 1))
+    return np.ascontiguousarray(np.atleast_3d(pixels(np.asarray(image))).transpose(2, 0, 1))
 
 
 def _said(logits: Floats, names: Sequence[str]) -> str:
