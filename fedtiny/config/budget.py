@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
 
+from fedtiny.export.values import CValues
 from fedtiny.value import Value
 
 __all__ = ["DEVICES", "LIMITS", "Budget", "Limit"]
@@ -41,7 +42,7 @@ class Budget(Value):
     """FLOPs of one prediction: 2 a multiply-add of a kept weight."""
     train_ram_bytes: Annotated[int, Field(ge=1)] | None = None
     """Bytes that training takes on a client, modelled: weights, gradients, momentum, top-k buffer, activations."""
-    values: Literal["int8", "float32"] = "int8"
+    values: CValues = "int8"
     """What the exported C program computes with."""
     least_density: Annotated[float, Field(gt=0, le=1)] = 0.01
     """A network that would have to be pruned further than this is made narrower first."""

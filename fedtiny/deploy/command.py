@@ -14,7 +14,7 @@ from fedtiny.bench.machine import machine
 from fedtiny.config.load import ConfigError
 from fedtiny.deploy.artifact import opened
 from fedtiny.deploy.finished import Finished, finished
-from fedtiny.deploy.formats import Format, Values
+from fedtiny.deploy.formats import Format
 from fedtiny.deploy.link import link
 from fedtiny.deploy.measure import Logits, all_logits, latencies
 from fedtiny.deploy.pixels import pixels
@@ -26,6 +26,7 @@ from fedtiny.disk import write_whole
 from fedtiny.export.c import cortex_m_size
 from fedtiny.export.dead import without_dead
 from fedtiny.export.graph import Conv, Floats, Graph, Linear
+from fedtiny.export.values import Values
 from fedtiny.sparse.engine.choose import Engine
 from fedtiny.sparse.engine.kernels import EngineUnavailable, kernels
 from fedtiny.sparse.engine.resident import Resident

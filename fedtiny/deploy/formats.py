@@ -2,10 +2,11 @@
 
 from typing import Literal
 
-__all__ = ["FORMATS", "SUFFIXES", "Format", "Values"]
+from fedtiny.export.values import Values
+
+__all__ = ["FORMATS", "SUFFIXES", "Format"]
 
 Format = Literal["packed", "onnx", "c", "torch"]
-Values = Literal["float32", "float16", "int8"]
 
 FORMATS: dict[Format, tuple[Values, ...]] = {
     "packed": ("float32", "float16", "int8"),

@@ -8,13 +8,14 @@ import onnx
 
 from fedtiny.config.load import ConfigError
 from fedtiny.deploy.finished import Finished
-from fedtiny.deploy.formats import FORMATS, SUFFIXES, Format, Values
+from fedtiny.deploy.formats import FORMATS, SUFFIXES, Format
 from fedtiny.disk import replaced
 from fedtiny.export.c import CProgram, write
 from fedtiny.export.graph import Graph
 from fedtiny.export.onnx import onnx_model
 from fedtiny.export.pack import pack
 from fedtiny.export.torch import write_torch
+from fedtiny.export.values import Values
 
 __all__ = ["Written", "asked", "written"]
 

@@ -3,17 +3,16 @@
 import math
 import zlib
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fedtiny.export.graph import Add, Clip, Conv, Floats, Graph, Linear, MaxPool, Node
 from fedtiny.export.unpack import OPERATIONS
+from fedtiny.export.values import Values
 
-__all__ = ["Values", "entropy_bits", "pack"]
-
-Values = Literal["float32", "float16", "int8"]
+__all__ = ["entropy_bits", "pack"]
 
 _OPERATIONS = [words.split() for words in OPERATIONS.split("|")]
 _KINDS = ("float32", "float16", "int8")

@@ -6,9 +6,10 @@ from pathlib import Path
 import pytest
 
 from fedtiny.config.load import load
-from fedtiny.export.c import CValues, cortex_m_size, write
+from fedtiny.export.c import cortex_m_size, write
 from fedtiny.export.c.cortex import Sizes
 from fedtiny.export.trace import trace
+from fedtiny.export.values import CValues
 from fedtiny.prepare import prepare
 from fedtiny.run import run
 from fedtiny.server.model_file import load_model

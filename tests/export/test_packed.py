@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 
 from fedtiny.export.dead import without_dead
 from fedtiny.export.graph import Clip, Conv, Graph, Linear, MeanPool, Node
-from fedtiny.export.pack import Values, entropy_bits, pack
+from fedtiny.export.pack import entropy_bits, pack
 from fedtiny.export.packed import unpack
 from fedtiny.export.trace import trace
+from fedtiny.export.values import Values
 from fedtiny.models.zoo import AnyModel, ResNet8, ResNet18
 from tests.export.compute import compute
 from tests.export.networks import FAMILIES, pictures, pruned

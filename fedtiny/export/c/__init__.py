@@ -2,6 +2,6 @@
 
 from fedtiny.export.c.build import compiled
 from fedtiny.export.c.cortex import Sizes, cortex_m_size
-from fedtiny.export.c.program import CProgram, CValues, write
+from fedtiny.export.c.program import CProgram, write
 
-__all__ = ["CProgram", "CValues", "Sizes", "compiled", "cortex_m_size", "write"]
+__all__ = ["CProgram", "Sizes", "compiled", "cortex_m_size", "write"]

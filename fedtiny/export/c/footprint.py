@@ -1,7 +1,6 @@
 """How large a program will be, before there is one: no more than this on a 32-bit machine, whatever the weights are."""
 
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 
@@ -9,6 +8,7 @@ from fedtiny.export.c.arena import arranged, buffers
 from fedtiny.export.c.coding import coded
 from fedtiny.export.c.steps import steps
 from fedtiny.export.graph import Conv, Graph
+from fedtiny.export.values import CValues
 
 __all__ = ["Footprint", "footprint"]
 
@@ -33,7 +33,7 @@ class Footprint:
     ram: int
 
 
-def footprint(graph: Graph, values: Literal["float32", "int8"]) -> Footprint:
+def footprint(graph: Graph, values: CValues) -> Footprint:
     """The most that the graph's program takes, if its layers keep so many weights, at places like these.
 
     Weights that rounding makes 0 leave an int8 program smaller than this.

@@ -3,7 +3,6 @@
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 
@@ -14,10 +13,9 @@ from fedtiny.export.c.int8 import int8_tables
 from fedtiny.export.c.quanta import quanta_of, ranges_of
 from fedtiny.export.c.steps import Step, steps
 from fedtiny.export.graph import Conv, Floats, Graph, Shape
+from fedtiny.export.values import CValues
 
-__all__ = ["CProgram", "CValues", "write"]
-
-CValues = Literal["float32", "int8"]
+__all__ = ["CProgram", "write"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,8 +3,9 @@ from pathlib import Path
 
 import pytest
 
-from fedtiny.export.c import CValues, cortex_m_size, write
+from fedtiny.export.c import cortex_m_size, write
 from fedtiny.export.c.cortex import Sizes
+from fedtiny.export.values import CValues
 from tests.export.c.random_graphs import pictures_for, random_graph
 
 needs_arm = pytest.mark.skipif(

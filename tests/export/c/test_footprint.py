@@ -5,10 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from fedtiny.export.c import CValues, cortex_m_size, write
+from fedtiny.export.c import cortex_m_size, write
 from fedtiny.export.c.cortex import Sizes
 from fedtiny.export.c.footprint import footprint
 from fedtiny.export.trace import trace
+from fedtiny.export.values import CValues
 from fedtiny.models.zoo import AnyModel, ResNet8
 from tests.export.networks import FAMILIES, pictures, pruned
 
