@@ -38,6 +38,7 @@ def measure(clients: int, number: int, where: RayActors) -> dict[str, object]:
     from fedtiny.methods.aggregation import Mean
     from fedtiny.methods.base import ServerState
     from fedtiny.methods.dense import Dense
+    from fedtiny.methods.phases import Phase
     from fedtiny.models.zoo import SmallCnn
     from fedtiny.payload.packing import Layout
     from fedtiny.payload.training import Training
@@ -59,7 +60,7 @@ def measure(clients: int, number: int, where: RayActors) -> dict[str, object]:
     layout = Layout({name: x.shape for name, x in network.weights.items()}, frozenset(network.prunable))
     world = World(0, model, 1, 10, layout, data, engine, images, labels, shares)
     training = Training(epochs=1, batch=16, lr=0.05, momentum=0, weight_decay=0)
-    plan = Plan(Dense(), training, number, None, number + 1, 0, Mean(), network)
+    plan = Plan([Phase(0, Dense(), training)], number, None, number + 1, 0, Mean(), network)
     nothing = Examiner(Resident(network.module, engine), images[:0], labels[:0], data, 10)
     seconds: list[float] = []
     with where.open(world, clients, clients) as fleet:

@@ -164,13 +164,15 @@ def prepare(
         config = within_budget(config, examples, tell)
     except ConfigError as error:
         problems += error.problems
-    model, remarks = config.model, config.method.remarks(config.rounds)
+    # What a method says of its schedule is true of a run whose settings change if it is true of all of them.
+    first, *later = (x.method.remarks(config.rounds) for x in config.phases)
+    model, remarks = config.model, tuple(x for x in first if all(x in told for told in later))
     network = reference = build(model)
     try:
         model = config.method.network(config.model, build)
         network = network if model == config.model else build(model)
         config.method.check(network, seeds.stream(config.seed, "method"))
-        remarks += config.method.check_training(config.training)
+        remarks += tuple(dict.fromkeys(x for y in config.phases for x in y.method.check_training(y.training)))
         if config.devices is not None:
             problems += memory_problems(config.devices, needed_bytes(config, network), config.training.batch)
     except ValueError as error:

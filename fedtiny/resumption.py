@@ -1,18 +1,22 @@
-"""Where a run that was broken off goes on, if it may."""
+"""Where a run that was broken off goes on, if it may; and one that goes on from another."""
 
 import json
+import shutil
 from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
 
+import yaml
+
 from fedtiny.config.changes import changes
 from fedtiny.config.load import ConfigError
 from fedtiny.config.schema import RunConfig
+from fedtiny.disk import replaced, write_whole
 from fedtiny.server.checkpoint import Checkpoint, load_checkpoint
 from fedtiny.track.record import RoundRecord
 from fedtiny.track.sinks import read_records
 
-__all__ = ["other_versions", "resumption", "versions"]
+__all__ = ["fork", "other_versions", "resumption", "versions"]
 
 # Rounds that were made would have been the same with others of these.
 _MAY_CHANGE = ("name", "quorum", "evaluate_every", "fleet", "tracking", "data.root")
@@ -36,7 +40,8 @@ def resumption(folder: Path, config: RunConfig) -> tuple[Checkpoint | None, list
     Args:
         folder: The run's folder.
         config: The configuration to go on with. `rounds` may be others than they were while the learning rate does not
-            depend on them; so may what rounds that were made do not depend on.
+            depend on them; so may what rounds that were made do not depend on, such as what changes `from_round` after
+            them.
 
     Raises:
         ConfigError: What is in the folder cannot be gone on with.
@@ -54,7 +59,7 @@ def resumption(folder: Path, config: RunConfig) -> tuple[Checkpoint | None, list
     made = found.state.round
     beside = (*_MAY_CHANGE, "rounds") if config.training.lr_schedule == "constant" else _MAY_CHANGE
     told = config.model_dump(mode="json")
-    odd = changes(found.settings, told, beside)
+    odd = changes(_until(found.settings, made), _until(told, made), beside)
     if _on_gpus(found.settings) != _on_gpus(told):
         odd.append("fleet.gpus")
     if config.rounds < made and "rounds" not in odd:
@@ -73,6 +78,44 @@ def resumption(folder: Path, config: RunConfig) -> tuple[Checkpoint | None, list
     if [record.round for record in records] != list(range(made)):
         raise ConfigError([f"{folder}: rounds.jsonl does not tell of the {made} rounds that were made; {anew}"])
     return found, records
+
+
+def fork(parent: Path, child: Path, config: RunConfig, made: int) -> None:
+    """Puts into a folder a run that goes on from where another one stood; whatever run was there is lost.
+
+    The folder holds the parent's checkpoint and records then, and can be gone on with as the check of `resumption` has
+    it: up to there, `config` must be the parent's. To do it twice is to do it once.
+
+    Args:
+        parent: The other run's folder.
+        child: The folder; it is made if need be.
+        config: The run to go on with.
+        made: The parent's rounds to begin with; their checkpoint must be there still.
+
+    Raises:
+        ConfigError: The two are not the same so far.
+        OSError: Something cannot be read or written.
+    """
+    child.mkdir(parents=True, exist_ok=True)
+    # First, since with it a run counts as finished.
+    for name in ("summary.json", "report.html", "model.safetensors", "personal.safetensors"):
+        (child / name).unlink(missing_ok=True)
+    shutil.rmtree(child / "checkpoints", ignore_errors=True)
+    (child / "checkpoints").mkdir()
+    records = (parent / "rounds.jsonl").read_text(encoding="utf-8").splitlines(keepends=True)[:made]
+    write_whole(child / "rounds.jsonl", "".join(records))
+    place = Path("checkpoints") / f"{made:06d}.safetensors"
+    with replaced(child / place) as scratch:
+        shutil.copyfile(parent / place, scratch)
+    write_whole(child / "config.yaml", yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False))
+    resumption(child, config)
+
+
+def _until(settings: Mapping[str, object], made: int) -> dict[str, object]:
+    """The settings of the rounds that were made; checkpoints from before there was `from_round` have none."""
+    later = settings.get("from_round", {})
+    assert isinstance(later, Mapping)
+    return {**settings, "from_round": {start: change for start, change in later.items() if int(start) < made}}
 
 
 def _on_gpus(settings: Mapping[str, object]) -> bool:

@@ -134,8 +134,7 @@ def run(prepared: Prepared, folder: Path, sinks: Sequence[Sink] = (), resume: bo
 
         spent, first_round = (found.seconds, found.seconds_to_first_round) if found else (0.0, 0.0)
         plan = Plan(
-            config.method,
-            config.training,
+            config.phases,
             config.rounds,
             config.cohort,
             config.evaluate_every,

@@ -37,10 +37,12 @@ def folder(made: Path, tmp_path: Path) -> Path:
         "tracking.project=other",
         "rounds=3",
         "rounds=9",
+        "from_round={3: {training: {lr: 0.5}}}",
+        "from_round={4: {method: {adjust_every: 7}}}",
     ],
 )
 def test_what_made_rounds_do_not_depend_on_may_change(made: Path, change: str) -> None:
-    found, records = resumption(made, load([made / "config.yaml"], [change]))
+    found, records = resumption(made, load([made / "config.yaml"], ["rounds=5", change]))
     assert found is not None
     assert found.state.round == len(records) == 3
 
@@ -61,6 +63,7 @@ def test_what_made_rounds_do_not_depend_on_may_change(made: Path, change: str) -
         (["rounds=2"], "rounds"),
         (["training.lr_schedule=cosine", "rounds=4"], "rounds, training.lr_schedule"),
         (["name=other", "seed=1"], "seed"),
+        (["from_round={2: {training: {lr: 0.5}}}"], "from_round, from_round.2.method, from_round.2.training.lr"),
     ],
 )
 def test_what_made_rounds_depend_on_may_not_and_is_named(made: Path, changed: list[str], named: str) -> None:

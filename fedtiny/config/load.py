@@ -200,7 +200,8 @@ def _nested(key: str, value: object) -> Tree:
 
 
 def _merge_(tree: Tree, newer: Tree, origin: dict[str, str], source: str, path: str) -> None:
-    for key, value in newer.items():
+    for told, value in newer.items():
+        key = str(told)  # a round of `from_round` is a number to YAML
         here = f"{path}{key}"
         origin[here] = source
         older = tree.get(key)

@@ -1,8 +1,9 @@
 """One run, completely."""
 
-from typing import Annotated, Literal
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Literal, TypeVar
 
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, Field, ValidationError, ValidationInfo, field_validator
 
 from fedtiny.config.budget import Budget
 from fedtiny.data.datasets import AnyData, Digits
@@ -11,6 +12,8 @@ from fedtiny.data.split import Split
 from fedtiny.fleets import AnyFleet, RayActors
 from fedtiny.methods import AnyMethod, FedTiny
 from fedtiny.methods.aggregation import AnyAggregation, Mean
+from fedtiny.methods.base import Method
+from fedtiny.methods.phases import Phase
 from fedtiny.models.zoo import AnyModel, ResNet8
 from fedtiny.payload.training import Training
 from fedtiny.server.devices import Devices
@@ -18,8 +21,13 @@ from fedtiny.sparse.engine.choose import Engine
 from fedtiny.sparse.network import Prunable
 from fedtiny.value import Value
 
-__all__ = ["Pretraining", "RunConfig", "Tracking"]
+__all__ = ["TRAINING_CHANGES", "Change", "Pretraining", "RunConfig", "Tracking"]
 
+TRAINING_CHANGES = ("clip_norm", "epochs", "lr", "momentum", "weight_decay")
+"""Of local training, what may change from one round to the next; of a method, `Method.changes`."""
+
+
+T = TypeVar("T", Method, Training)
 
 # `engine: auto` is as good as `engine: {name: auto}`.
 _BY_NAME = BeforeValidator(lambda x: {"name": x} if isinstance(x, str) else x)
@@ -48,6 +56,15 @@ class Tracking(Value):
     """Writes tensorboard/ in the run's folder, for `tensorboard --logdir`."""
     csv: bool = False
     """Writes csv/metrics.csv in the run's folder: a line a round."""
+
+
+class Change(Value):
+    """Settings that are others from a round on; those that are not named stay as they were."""
+
+    training: dict[str, int | float | None] = Field(default_factory=dict)
+    """clip_norm, epochs, lr, momentum, weight_decay of local training."""
+    method: dict[str, int | float] = Field(default_factory=dict)
+    """adjust_every, stop_round, fraction of a method that has them."""
 
 
 class RunConfig(Value):
@@ -83,6 +100,8 @@ class RunConfig(Value):
     """Local training."""
     method: AnyMethod = FedTiny()
     """The federated pruning method."""
+    from_round: dict[int, Change] = Field(default_factory=dict)
+    """Round -> what changes from that round on (0-based: 20 is after 20 rounds): `{20: {training: {lr: 0.01}}}`."""
     budget: Budget | None = None
     """What a device has room for: chooses method.density, and model.width where need be; none leaves them alone."""
     aggregation: Annotated[AnyAggregation, _BY_NAME] = Mean()
@@ -95,3 +114,40 @@ class RunConfig(Value):
     """The devices that clients would be in the field, for simulated time and energy; none simulates none."""
     tracking: Tracking = Tracking()
     """Where numbers go besides the run's folder."""
+
+    @field_validator("from_round")
+    @classmethod
+    def _changes(cls, told: dict[int, Change], before: ValidationInfo) -> dict[int, Change]:
+        known = before.data
+        if not {"rounds", "method", "training"} <= set(known):  # they are refused themselves
+            return told
+        if any(not 0 < start < known["rounds"] for start in told):
+            raise ValueError(f"must be rounds from 1 to rounds - 1 ({known['rounds'] - 1})")
+        _phases(known["method"], known["training"], told)
+        return dict(sorted(told.items()))
+
+    @property
+    def phases(self) -> tuple[Phase, ...]:
+        """The method and the local training from round 0 on, then from each round on at which they change."""
+        return _phases(self.method, self.training, self.from_round)
+
+
+def _phases(method: Method, training: Training, changes: Mapping[int, Change]) -> tuple[Phase, ...]:
+    phases = [Phase(0, method, training)]
+    for start, change in sorted(changes.items()):
+        method = _changed(method, change.method, method.changes(), "method", start)
+        training = _changed(training, change.training, TRAINING_CHANGES, "training", start)
+        phases.append(Phase(start, method, training))
+    return tuple(phases)
+
+
+def _changed(value: T, change: Mapping[str, object], known: Sequence[str], key: str, start: int) -> T:
+    if wrong := sorted(set(change) - set(known)):
+        may = ", ".join(f"{key}.{name}" for name in known) or f"nothing of this {key}"
+        raise ValueError(f"{key}.{wrong[0]} cannot change at round {start}; what can is {may}")
+    try:
+        return type(value).model_validate({**value.model_dump(), **change})
+    except ValidationError as error:
+        first = error.errors()[0]
+        message = first["msg"][0].lower() + first["msg"][1:]
+        raise ValueError(f"{key}.{first['loc'][0]} at round {start}: {message}") from None

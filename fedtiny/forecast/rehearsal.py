@@ -13,6 +13,7 @@ from fedtiny import seeds
 from fedtiny.fleets.dry import DryFleet
 from fedtiny.forecast.asked import Asked, Listening
 from fedtiny.methods.base import ServerState
+from fedtiny.methods.phases import phase
 from fedtiny.payload.codec import NOTHING, Held, encode_order, heading, held_after
 from fedtiny.payload.messages import Order
 from fedtiny.payload.packing import Packing
@@ -96,8 +97,7 @@ def rehearse(prepared: Prepared) -> Rehearsal:
     state = method.begin(network, listening, seeds.stream(config.seed, "method"))
     begin = ledger.take()
     plan = Plan(
-        method,
-        config.training,
+        config.phases,
         config.rounds,
         config.cohort,
         config.evaluate_every,
@@ -111,8 +111,9 @@ def rehearse(prepared: Prepared) -> Rehearsal:
     played = 0
     while state.round < plan.rounds:
         r = state.round
-        order = method.order(network, state, plan.training.at(r, plan.rounds))
-        if like is not None and people is None and method.rests(r) and like.asks_the_same(order):
+        now = phase(plan.phases, r)
+        order = now.method.order(network, state, now.training.at(r, plan.rounds))
+        if like is not None and people is None and now.method.rests(r) and like.asks_the_same(order):
             clients = cohort(ledger.size, plan.cohort, plan.seed, r)
             found.append(like.again(order, clients, ledger))
             state = replace(state, round=r + 1)

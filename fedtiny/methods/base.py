@@ -61,6 +61,11 @@ class Method(Value, ABC):
         """
         return {key: told[key] for key in SCHEDULE if key in told and key in cls.model_fields}
 
+    @classmethod
+    def changes(cls) -> tuple[str, ...]:
+        """Settings that may change between two rounds: when, until when and how much of the mask moves."""
+        return tuple(key for key in (*SCHEDULE, "fraction") if key in cls.model_fields)
+
     @property
     def target(self) -> float:
         """The density over prunable weights that the method ends at; unless `ceiling` says so it never exceeds it."""

@@ -85,6 +85,10 @@ class LotteryFL(Method):
         personal = settings.get("personal", cls.model_fields["personal"].default)
         return {} if personal else super().scheduled(told, settings)
 
+    @classmethod
+    def changes(cls) -> tuple[str, ...]:
+        return ()  # the density that a round ends at is told by the whole schedule
+
     @property
     def target(self) -> float:
         return self.density

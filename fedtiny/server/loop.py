@@ -2,11 +2,12 @@
 
 import math
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from fedtiny.methods.aggregation import AnyAggregation
-from fedtiny.methods.base import Method, ServerState
+from fedtiny.methods.base import ServerState
+from fedtiny.methods.phases import Phase, phase
 from fedtiny.payload.fleet import ClientFailed
 from fedtiny.payload.messages import SERVER, Order, Upload, when
 from fedtiny.payload.training import Training
@@ -30,8 +31,7 @@ class Plan:
     """What the driver needs to know of a run.
 
     Attributes:
-        method: The pruning method.
-        training: Local training.
+        phases: The pruning method and local training, from round to round; at least one.
         rounds: Rounds to make.
         cohort: Clients a round; None is all of them.
         evaluate_every: Rounds from one evaluation to the next; the last round is always evaluated.
@@ -41,8 +41,7 @@ class Plan:
         class_counts: Training examples of each class, one row a client: what a model of a client's own is judged by.
     """
 
-    method: Method
-    training: Training
+    phases: Sequence[Phase]
     rounds: int
     cohort: int | None
     evaluate_every: int
@@ -65,7 +64,9 @@ def rounds(
     """Makes the rounds that are left, and yields after each the state, its record and the test evaluation."""
     while state.round < plan.rounds:
         start, before, r = time.perf_counter(), state, state.round
-        order = plan.method.order(network, state, plan.training.at(r, plan.rounds))
+        now = phase(plan.phases, r)
+        method, training = now.method, now.training.at(r, plan.rounds)
+        order = method.order(network, state, training)
         outcome = _simulated(plan, ledger, order)
         clients = cohort(ledger.size, plan.cohort, plan.seed, r) if outcome is None else list(outcome.accepted)
         wanted = len(clients) if outcome is None else min(_wanted(plan, ledger), outcome.asked)
@@ -74,9 +75,9 @@ def rounds(
         tally = _Tally(Asked(order, network, ledger.layout), Effort.of(plan.reference, dense))
         with ledger.watch.on("fold"):
             uploads = tally.watch(ledger.ask(order, clients, wanted))
-            state = plan.method.absorb(network, state, _enough(plan, uploads, r), plan.aggregation.fold())
+            state = method.absorb(network, state, _enough(plan, uploads, r, method.folds), plan.aggregation.fold())
         evaluated = (r + 1) % plan.evaluate_every == 0 or r + 1 == plan.rounds
-        models = Models.of(plan.method, network, state, plan.reference)
+        models = Models.of(method, network, state, plan.reference)
         with ledger.watch.on("evaluate"):
             examined = models.examine(test, plan.class_counts) if evaluated else None
             checked = models.examine(validation, plan.class_counts) if evaluated else None
@@ -109,7 +110,7 @@ def rounds(
                 surplus=() if outcome is None else outcome.surplus,
                 simulated_seconds=None if outcome is None else outcome.seconds,
                 joules=None if outcome is None else outcome.joules,
-                own_training=_own(order.training, plan.training.at(r, plan.rounds)),
+                own_training=_own(order.training, training),
                 weights_sha256=fingerprint(state.weights, state.mask),
                 personal=bool(models.own),
             ),
@@ -137,14 +138,14 @@ def _wanted(plan: Plan, ledger: Ledger) -> int:
     return min(plan.cohort or ledger.size, ledger.size)
 
 
-def _enough(plan: Plan, uploads: Iterable[Upload], round: int) -> Iterator[Upload]:
+def _enough(plan: Plan, uploads: Iterable[Upload], round: int, folds: bool) -> Iterator[Upload]:
     """The uploads, unless fewer bring weights than the aggregation takes to mean anything."""
     sent = 0
     for upload in uploads:
         sent += upload.values is not None
         yield upload
     least = plan.aggregation.least()
-    if plan.method.folds and 0 < sent < least:  # of none at all nothing is aggregated
+    if folds and 0 < sent < least:  # of none at all nothing is aggregated
         raise ClientFailed(
             f"{sent} clients sent weights {when(round)}, but {plan.aggregation.name} so set needs {least}; raise "
             f"cohort, devices.over_selection or devices.deadline_s, or set aggregation=mean"

@@ -39,6 +39,7 @@ def rehearsed(*overrides: str) -> Rehearsal:
         # One candidate: nothing hangs on the data but which weights the mask moves, not how many.
         ["method={name: fedtiny, density: 0.05, candidates: 1, adjust_every: 1, stop_round: 4}"],
         ["method={name: fedtiny, density: 0.05, candidates: 1, adjust_every: 2, stop_round: 7}", "rounds=8"],
+        ["method.candidates=1", "from_round={2: {training: {lr: 0.1, epochs: 2}, method: {adjust_every: 3}}}"],
         ["method={name: fedtiny, density: 0.05, candidates: 1, adapt: false, fraction: 0, development: 0.5}"],
     ],
     ids=" ".join,
