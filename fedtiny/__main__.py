@@ -20,39 +20,50 @@ __all__ = ["main"]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs one command; returns its exit code: 0 done, 1 failed on the way, 2 asked for something impossible."""
+    """Runs one command; returns its exit code.
+
+    0 done, 1 failed on the way, 2 asked for something impossible, 130 Ctrl-C, 143 SIGTERM.
+    """
     given = _parser().parse_args(arguments)
     if given.command == "doctor" and not given.words:  # which looks whether what the rest needs is there
         return _doctor([], [], given)
-    from fedtiny.config.load import ConfigError, told_apart
+    from fedtiny.config.load import ConfigError
+    from fedtiny.termination import interruptible
 
-    presets, overrides = told_apart(given.words)
     try:
-        if given.command == "methods":
-            _methods()
-        elif given.command == "compare":
-            return _compare(presets, overrides)
-        elif given.command == "resume":
-            return _resume(given.folder)
-        elif given.command == "export":
-            return _export(given)
-        elif given.command == "predict":
-            _predict(given)
-        elif given.command == "bench":
-            _bench(given)
-        elif given.command == "show":
-            _show(presets, overrides)
-        elif given.command == "cost":
-            _cost(presets, overrides, given.json)
-        elif given.command == "doctor":
-            return _doctor(presets, overrides, given)
-        else:
-            return _run(presets, overrides)
+        with interruptible() as interrupted:
+            return _done(given)
     except ConfigError as error:
         return _refused(error)
     except KeyboardInterrupt as error:
         print(f"interrupted{error}", file=sys.stderr)
-        return 130
+        return interrupted.code
+
+
+def _done(given: argparse.Namespace) -> int:
+    from fedtiny.config.load import told_apart
+
+    presets, overrides = told_apart(given.words)
+    if given.command == "methods":
+        _methods()
+    elif given.command == "compare":
+        return _compare(presets, overrides)
+    elif given.command == "resume":
+        return _resume(given.folder)
+    elif given.command == "export":
+        return _export(given)
+    elif given.command == "predict":
+        _predict(given)
+    elif given.command == "bench":
+        _bench(given)
+    elif given.command == "show":
+        _show(presets, overrides)
+    elif given.command == "cost":
+        _cost(presets, overrides, given.json)
+    elif given.command == "doctor":
+        return _doctor(presets, overrides, given)
+    else:
+        return _run(presets, overrides)
     return 0
 
 

@@ -192,8 +192,17 @@ def test_a_client_that_fails_ends_the_run_with_exit_code_1(
     assert told[-1] == f"go on with: python -m fedtiny resume {tmp_path / 'out'}"
 
 
-@pytest.mark.parametrize("fleet", ["inline", pytest.param("ray", marks=pytest.mark.ray)])
-def test_ctrl_c_ends_with_one_line_and_no_traceback(tmp_path: Path, fleet: str) -> None:
+@pytest.mark.parametrize(
+    ("fleet", "sent", "code"),
+    [
+        ("inline", signal.SIGINT, 130),
+        ("inline", signal.SIGTERM, 143),
+        pytest.param("ray", signal.SIGINT, 130, marks=pytest.mark.ray),
+    ],
+)
+def test_ctrl_c_and_sigterm_end_with_one_line_and_no_traceback(
+    tmp_path: Path, fleet: str, sent: signal.Signals, code: int
+) -> None:
     command = [sys.executable, "-u", "-m", "fedtiny", "run", str(SMOKE), f"fleet.name={fleet}", "rounds=2000"]
     process = subprocess.Popen(
         [*command, f"out={tmp_path / 'out'}"],
@@ -207,9 +216,9 @@ def test_ctrl_c_ends_with_one_line_and_no_traceback(tmp_path: Path, fleet: str) 
     for line in process.stdout:
         if "3/2000" in line:
             break
-    os.killpg(process.pid, signal.SIGINT)
+    os.killpg(process.pid, sent)
     _, told = process.communicate(timeout=60)
-    assert process.returncode == 130
+    assert process.returncode == code
     assert lines(told) == [f"interrupted; go on with: python -m fedtiny resume {tmp_path / 'out'}"]
     assert len((tmp_path / "out" / "rounds.jsonl").read_text().splitlines()) >= 3
 

@@ -17,13 +17,16 @@ from contextlib import contextmanager
 from fedtiny.fleets.family import end, family
 from fedtiny.fleets.knock import absence
 from fedtiny.fleets.limits import usable_cpus
+from fedtiny.termination import handler_kept
 
 # Before Ray's import, which reads them. Ray's workers are at niceness 15 otherwise, and starve beside anything else
-# that computes. The last keeps every port of a local Ray on the loopback interface: its name speaks of two other
-# systems, but what it does is to take 127.0.0.1 as the address of this node.
+# that computes. Without the fourth, a SIGTERM is Ray's: it prints the stack and ends the process. The last keeps every
+# port of a local Ray on the loopback interface: its name speaks of two other systems, but what it does is to take
+# 127.0.0.1 as the address of this node.
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
 os.environ.setdefault("RAY_worker_niceness", "0")
+os.environ.setdefault("RAY_DISABLE_FAILURE_SIGNAL_HANDLER", "1")
 os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
 
 __all__ = ["booting", "connected", "found"]
@@ -167,7 +170,8 @@ def connected(address: str | None, cpus: float | None) -> Iterator[dict[str, flo
         there = found(address)
         try:
             # As it was given: a token (~/.ray/auth_token) is shown to whoever `auto` finds, not to any address named.
-            ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
+            with handler_kept():
+                ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
         except (ConnectionError, RuntimeError) as error:
             reason = " ".join(str(error).split())
             raise ValueError(

@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -15,6 +15,7 @@ import pytest
 from fedtiny.__main__ import main as fedtiny
 from fedtiny.fleets.boot import booting
 from tests.conftest import SMOKE
+from tests.test_endurance import processes
 from tests.track.offline import rounds, the_run
 from tests.tune.test_space import preset
 from tune.__main__ import main
@@ -86,19 +87,41 @@ def test_a_trial_that_fails_is_listed_with_its_reason_and_the_others_go_on(
     assert f"out: {out} already holds a sweep; go on with: python -m tune resume {out}" in capsys.readouterr().err
 
 
-def test_a_sweep_that_was_killed_goes_on_where_it_was(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    path = preset(tmp_path, space={"seed": [0, 1, 2]})
-    out, words = tmp_path / "out", [str(path), str(SMOKE), *QUICK, "rounds=6", "sweep.trials_at_once=1"]
-    command = [sys.executable, "-m", "tune", *words, f"out={out}"]
-    process = subprocess.Popen(command, cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)})
-    first, second = out / "trials" / "0000", out / "trials" / "0001"
+def ended_at(process: subprocess.Popen[str], what: Callable[[], object], by: signal.Signals) -> tuple[int, str]:
+    """Ends it when that is so; its exit code, and what it said to stderr."""
     deadline = time.monotonic() + 120
-    while not (first / "summary.json").exists() or not list(second.glob("checkpoints/*.safetensors")):
+    while not what():
         assert process.poll() is None
         assert time.monotonic() < deadline
         time.sleep(0.05)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
+    process.send_signal(by)
+    _, told = process.communicate(timeout=60)
+    return process.returncode, told
+
+
+def test_a_sweep_that_was_ended_or_killed_goes_on_where_it_was(
+    tmp_path: Path, scratch: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = preset(tmp_path, space={"seed": [0, 1, 2]})
+    out, words = tmp_path / "out", [str(path), str(SMOKE), *QUICK, "rounds=6", "sweep.trials_at_once=1"]
+    first, second = out / "trials" / "0000", out / "trials" / "0001"
+
+    def started(*words: str) -> subprocess.Popen[str]:
+        command, environment = [sys.executable, "-m", "tune", *words], os.environ | {"TMPDIR": str(scratch)}
+        return subprocess.Popen(command, cwd=ROOT, env=environment, stderr=subprocess.PIPE, text=True)
+
+    process = started(*words, f"out={out}")
+    code, told = ended_at(process, lambda: list(first.glob("checkpoints/*.safetensors")), signal.SIGTERM)
+    assert code == 143
+    (line,) = told.splitlines()  # its first trial may have got to its end meanwhile
+    assert line.startswith("interrupted; ")
+    assert line.endswith(f" of 3 trials are finished; go on with: python -m tune resume {out}")
+    assert processes(str(scratch)) == {}
+    assert list(scratch.glob("fedtiny-*")) == []
+
+    process = started("resume", str(out))
+    ended_at(process, lambda: list(second.glob("checkpoints/*.safetensors")), signal.SIGKILL)
+    assert (first / "summary.json").exists()
     assert not (second / "summary.json").exists()
     before, kept = (first / "summary.json").stat().st_mtime_ns, (second / "rounds.jsonl").read_text().splitlines()[:1]
     assert main(["resume", str(out)]) == 0
