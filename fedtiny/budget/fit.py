@@ -4,8 +4,6 @@ import copy
 from collections.abc import Callable
 from functools import cache
 
-from torch import nn
-
 from fedtiny import seeds
 from fedtiny.budget.choose import Choice, Needs, NoneFits, choose
 from fedtiny.budget.training import needed_bytes
@@ -15,10 +13,11 @@ from fedtiny.config.schema import RunConfig
 from fedtiny.export.c.footprint import footprint
 from fedtiny.export.graph import Graph
 from fedtiny.export.trace import trace
-from fedtiny.models.normalised import NormalisedConv2d
+from fedtiny.methods.base import ServerState
 from fedtiny.models.zoo import AnyModel
 from fedtiny.sparse.cost import forward_flops
-from fedtiny.sparse.mask import Mask
+from fedtiny.sparse.engine.choose import Engine
+from fedtiny.sparse.engine.resident import Resident
 from fedtiny.sparse.network import Network
 
 __all__ = ["explained", "fit"]
@@ -51,13 +50,13 @@ def fit(config: RunConfig, budget: Budget, build: Callable[[AnyModel], Network])
     def needs(width: int, density: float) -> Needs:
         small = sized(width, density)
         network = built(small.method.network(small.model, built))
-        mask = small.method.sketch(network, seeds.stream(config.seed, "method")).mask
+        state = small.method.sketch(network, seeds.stream(config.seed, "method"))
         took: dict[Limit, float] = {}
         if "flash_bytes" in limits or "ram_bytes" in limits:
-            program = footprint(_sketched(network, mask), budget.values)
+            program = footprint(_sketched(network, state), budget.values)
             took |= {"flash_bytes": program.flash, "ram_bytes": program.ram}
         if "flops" in limits:
-            took["flops"] = forward_flops(network, mask)
+            took["flops"] = forward_flops(network, state.mask)
         if "train_ram_bytes" in limits:
             took["train_ram_bytes"] = needed_bytes(small, network)(config.training.batch)
         return took
@@ -75,16 +74,10 @@ def fit(config: RunConfig, budget: Budget, build: Callable[[AnyModel], Network])
     return sized(choice.width, choice.density).model_copy(update={"budget": settled}), choice
 
 
-def _sketched(network: Network, mask: Mask | None) -> Graph:
-    """The network's graph, pruned, with the weights that it begins with; dead channels are left in it."""
-    module = copy.deepcopy(network.module).eval()
-    for name, keep in {} if mask is None else mask.keep.items():
-        layer = module.get_submodule(name.removesuffix(".weight"))
-        assert isinstance(layer, nn.Conv2d | nn.Linear)
-        layer.weight.data.mul_(keep)
-        if isinstance(layer, NormalisedConv2d):
-            layer.keep_only(keep)
-    return trace(module, network.input_shape, (0.0,), (1.0,))
+def _sketched(network: Network, state: ServerState) -> Graph:
+    """The network's graph, pruned, with the weights of the sketch; dead channels are left in it."""
+    resident = Resident(copy.deepcopy(network.module), Engine(name="dense"))
+    return trace(resident.holding(state.weights, state.mask), network.input_shape, (0.0,), (1.0,))
 
 
 def explained(config: RunConfig, choice: Choice) -> list[str]:

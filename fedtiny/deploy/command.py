@@ -158,10 +158,8 @@ def _engine(run: Finished) -> Logits:
     if run.mask is None:
         raise EngineUnavailable("nothing is pruned")
     kernels(torch.float32)
-    resident = Resident(run.module, Engine(name="sparse", dense_above=run.config.engine.dense_above))
-    module = resident.under(run.mask).eval()
-    resident.load_(run.weights)
-    return _scaled(module, run)
+    engine = Engine(name="sparse", dense_above=run.config.engine.dense_above)
+    return _scaled(Resident(run.module, engine).holding(run.weights, run.mask), run)
 
 
 def _weights(graph: Graph) -> int:

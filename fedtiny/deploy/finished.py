@@ -50,10 +50,8 @@ class Finished:
     def module(self) -> nn.Module:
         """The network in evaluation mode, dense, with the final weights; a new one each time."""
         channels, *_ = self.examples.shape
-        resident = Resident(self.model.build(channels, len(self.examples.classes), 0), Engine(name="dense"))
-        module = resident.under(self.mask).eval()
-        resident.load_(self.weights)
-        return module
+        module = self.model.build(channels, len(self.examples.classes), 0)
+        return Resident(module, Engine(name="dense")).holding(self.weights, self.mask)
 
     @property
     def graph(self) -> Graph:

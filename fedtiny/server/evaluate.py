@@ -66,8 +66,7 @@ class Examiner:
 
     def scores(self, weights: Weights, mask: Mask | None) -> tuple[Tensor, Tensor]:
         """Logits, (N, classes) float32, of all examples (at least one) in evaluation mode; and (N,) int64 labels."""
-        net = self.resident.under(mask).eval()
-        self.resident.load_(weights)
+        net = self.resident.holding(weights, mask)
         logits, labels = [], []
         with torch.inference_mode():
             for images, truth in Batches(self.images, self.labels, np.arange(len(self.labels)), 250, self.data):

@@ -59,6 +59,12 @@ class Resident:
             for name, tensor in self._tensors.items():
                 tensor.copy_(weights[name])
 
+    def holding(self, weights: Weights, mask: Mask | None) -> nn.Module:
+        """What to call for these weights under this mask, in evaluation mode. Else as `under`."""
+        form = self.under(mask).eval()
+        self.load_(weights)
+        return form
+
     @property
     def weights(self) -> Weights:
         """The module's weights, dense; they may be the module's own, so that what changes it changes them."""
