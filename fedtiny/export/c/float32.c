@@ -2,10 +2,6 @@
 #include <stdint.h>
 
 /* What is computed in one go. Offsets count floats in the arena; CALLER is the picture or the logits. */
-#define CALLER UINT32_MAX
-#define NONE (UINT32_MAX - 1)
-enum { CONVOLVE, ADD, MAX_POOL, MEAN_POOL };
-enum { EVERY, BITS, GAPS, NIBBLES };
 struct step {
     uint32_t x, also, y, sums;
     uint32_t kept, codes; /* how many weights, and in how many bytes their places are told */
@@ -14,60 +10,7 @@ struct step {
     uint8_t kind, coding, kernel, stride, padding;
 };
 
-/* @tables */
-
-/* The weights of a layer that are there, one after the other. `place` is that of the next one in the flat
-   (outputs, inputs / groups, kernel, kernel) weight. */
-struct taps {
-    const uint8_t *codes;
-    const float *weights;
-    uint32_t place, left, nibble;
-};
-
-static void next(struct taps *t, uint8_t coding)
-{
-    if (t->left-- == 0) {
-        t->left = 0;
-        t->place = UINT32_MAX;
-        return;
-    }
-    t->place++;
-    if (coding == GAPS) {
-        while (*t->codes == 255) {
-            t->place += 255;
-            t->codes++;
-        }
-        t->place += *t->codes++;
-    } else if (coding == NIBBLES) {
-        uint32_t gap;
-        do {
-            gap = t->codes[t->nibble >> 1] >> (t->nibble & 1) * 4 & 15;
-            t->place += gap;
-            t->nibble++;
-        } while (gap == 15);
-    } else if (coding == BITS) {
-        while (!(t->codes[t->place >> 3] >> (t->place & 7) & 1))
-            t->place++;
-    }
-}
-
-/* The places of the output, from `from` to before `to`, at which a tap meets a pixel. */
-struct reach {
-    int from, to;
-};
-
-/* For each row, or column, of the kernel. */
-static void reach(const struct step *s, int size, int out_size, struct reach *found)
-{
-    int k;
-    for (k = 0; k < s->kernel; k++) {
-        int ahead = k - s->padding;
-        found[k].from = ahead < 0 ? (s->stride - 1 - ahead) / s->stride : 0;
-        found[k].to = ahead < size ? (size - 1 - ahead) / s->stride + 1 : 0;
-        if (found[k].to > out_size)
-            found[k].to = out_size;
-    }
-}
+/* @common */
 
 /* Adds what one tap makes of a plane. */
 static void tap(const struct step *s, const float *x, int up, struct reach rows, int left, struct reach columns,
@@ -139,22 +82,6 @@ static void add(const struct step *s, const float *x, const float *also, float *
         y[i] = clipped(s, x[i] + (also ? also[i] : 0.0f));
 }
 
-/* Writes behind what it has read: y may be x. */
-static void max_pool(const struct step *s, const float *x, float *y)
-{
-    int c, row, column, i, j;
-    for (c = 0; c < s->channels; c++, x += s->height * s->width)
-        for (row = 0; row < s->out_height; row++)
-            for (column = 0; column < s->out_width; column++) {
-                float most = -FLT_MAX;
-                for (i = row * s->stride; i < row * s->stride + s->kernel && i < s->height; i++)
-                    for (j = column * s->stride; j < column * s->stride + s->kernel && j < s->width; j++)
-                        if (x[i * s->width + j] > most)
-                            most = x[i * s->width + j];
-                *y++ = most;
-            }
-}
-
 static void mean_pool(const struct step *s, const float *x, float *y)
 {
     int n = s->height * s->width, c, i;
@@ -183,15 +110,4 @@ void NAME_logits(const float *image, float *logits)
         default: mean_pool(s, x, y);
         }
     }
-}
-
-int NAME_predict(const float *image)
-{
-    static float logits[CLASSES];
-    int best = 0, i;
-    NAME_logits(image, logits);
-    for (i = 1; i < CLASSES; i++)
-        if (logits[i] > logits[best])
-            best = i;
-    return best;
 }

@@ -1,6 +1,7 @@
 """Writes a network as a C program: one file and its header, no heap, no libraries."""
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +17,12 @@ from fedtiny.export.graph import Conv, Floats, Graph, Shape
 from fedtiny.export.values import CValues
 
 __all__ = ["CProgram", "write"]
+
+_MEANT: Mapping[CValues, Mapping[str, str]] = {
+    "float32": {"WEIGHT_": "float", "VALUE_": "float", "LEAST_": "-FLT_MAX"},
+    "int8": {"WEIGHT_": "int8_t", "VALUE_": "uint8_t", "LEAST_": "0"},
+}
+"""What marks in common.c stand for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,14 +79,8 @@ def write(
     classes = made[-1].shape[0]
     folder.mkdir(parents=True, exist_ok=True)
     source, header = folder / f"{name}.c", folder / f"{name}.h"
-    kernels = Path(__file__).with_name(f"{values}.c").read_text(encoding="utf-8")
-    constants = f"#define CLASSES {classes}\n{tables}"
     header.write_text(_header(name, graph.image, classes, values), encoding="utf-8")
-    source.write_text(
-        f'/* A network, by FedTiny. {name}.h says how to call it. */\n#include "{name}.h"\n\n'
-        + kernels.replace("/* @tables */\n", constants).replace("NAME_", f"{name}_"),
-        encoding="utf-8",
-    )
+    source.write_text(_source(name, values, f"#define CLASSES {classes}\n{tables}"), encoding="utf-8")
     return CProgram(source, header, name, values, graph.image, classes, arena.nbytes)
 
 
@@ -89,6 +90,18 @@ def _check(made: tuple[Step, ...]) -> None:
             for what, numbers in (("weight", step.operation.weight), ("bias", step.operation.bias)):
                 if not np.isfinite(numbers).all():
                     raise ValueError(f"a network for C must be of finite numbers; {step.name} has a {what} that is not")
+
+
+def _source(name: str, values: CValues, constants: str) -> str:
+    """The kernels of these values, with what all programs share in their middle and at their end."""
+    kernels, common, predict = (
+        Path(__file__).with_name(f"{part}.c").read_text(encoding="utf-8") for part in (values, "common", "predict")
+    )
+    text = f"{kernels}\n{predict}"
+    marks = {"/* @common */\n": common, "/* @tables */\n": constants, **_MEANT[values], "NAME_": f"{name}_"}
+    for mark, meant in marks.items():
+        text = text.replace(mark, meant)
+    return f'/* A network, by FedTiny. {name}.h says how to call it. */\n#include "{name}.h"\n\n{text}'
 
 
 def _header(name: str, image: Shape, classes: int, values: CValues) -> str:
