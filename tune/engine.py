@@ -3,7 +3,7 @@
 import logging
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,8 +26,8 @@ from fedtiny.config.schema import RunConfig
 from fedtiny.fleets import RayActors
 from fedtiny.fleets.boot import connected
 from tune.folder import Folder
-from tune.request import Request
-from tune.reservation import Reservation, this_machine
+from tune.request import Request, cohorts
+from tune.reservation import Reservation, Room
 
 if TYPE_CHECKING:
     from ray.tune import Callback
@@ -37,7 +37,8 @@ __all__ = ["lacking", "make"]
 
 def lacking(config: RunConfig) -> str:
     """What this machine lacks for even one trial, before Ray starts; empty if nothing, or where a cluster is joined."""
-    return "" if _address(config) else Reservation.of(config).lacking(this_machine(), True)
+    room = Room.here()
+    return "" if _address(config) else _reservation(config, room).lacking(room)
 
 
 def make(folder: Folder, request: Request, left: Sequence[str], watch: "Callback") -> None:
@@ -60,20 +61,26 @@ def make(folder: Folder, request: Request, left: Sequence[str], watch: "Callback
     from tune.trainable import RunTrainable
 
     logging.getLogger("ray").setLevel(logging.ERROR)
-    sweep, reservation, address = request.sweep, Reservation.of(request.base), _address(request.base)
+    sweep, base, address = request.sweep, request.base, _address(request.base)
     scheduler = remembering(stopper(sweep.scheduler, sweep.objectives[0]), folder)
     searcher = Thought if sweep.search == "optuna" else Listed
     try:
         with connected(address, None):
             nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-            if short := reservation.lacking(nodes, address is None):
+            room = Room(nodes) if address else Room.here(nodes)
+            if short := _reservation(base, room).lacking(room):
                 raise ConfigError([short])
-            room = reservation.at_once(nodes, address is None)
-            at_once = min(room, sweep.trials_at_once or room)
+            # Where trials differ in their clients, those with the fewest count: others wait for their reservation.
+            most = max(Reservation.of(base.fleet, cohort, room).at_once(room) for cohort in cohorts(sweep, base))
+            at_once = min(most, sweep.trials_at_once or most)
             # Processes take seconds to start: Tune would start the next one when the one before is there.
             os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(at_once)
+
+            def reserved(config: Mapping[str, str]) -> tune.PlacementGroupFactory:
+                return tune.PlacementGroupFactory(_reservation(folder.config(config["trial"]), room).bundles)
+
             tuner = tune.Tuner(
-                tune.with_resources(RunTrainable, tune.PlacementGroupFactory(reservation.bundles)),
+                tune.with_resources(RunTrainable, reserved),
                 tune_config=tune.TuneConfig(
                     num_samples=-1,
                     search_alg=searcher(folder, request, left, at_once),
@@ -96,6 +103,10 @@ def make(folder: Folder, request: Request, left: Sequence[str], watch: "Callback
         raise ConfigError([str(error)]) from error
     finally:
         shutil.rmtree(_scratch(folder), ignore_errors=True)
+
+
+def _reservation(config: RunConfig, room: Room) -> Reservation:
+    return Reservation.of(config.fleet, config.cohort or config.clients, room)
 
 
 def _address(config: RunConfig) -> str | None:

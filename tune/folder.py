@@ -11,7 +11,7 @@ from typing import Any
 
 import yaml
 
-from fedtiny.config.load import ConfigError
+from fedtiny.config.load import ConfigError, load
 from fedtiny.config.schema import RunConfig
 from fedtiny.disk import sole, write_whole
 from tune.measures import at_the_end
@@ -68,6 +68,10 @@ class Folder:
         path.mkdir(parents=True, exist_ok=True)
         write_whole(path / "config.yaml", yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False))
         self._append(_SAMPLES, {"trial": name, "sample": sample})
+
+    def config(self, name: str) -> RunConfig:
+        """A trial's configuration."""
+        return load([self.trial(name) / "config.yaml"])
 
     def note_progress(self, name: str, figures: Mapping[str, float]) -> None:
         """Writes down what a trial came to so far."""

@@ -16,7 +16,7 @@ from fedtiny.seeds import stream
 from tune.space import Sample, drawn, grid, picked
 from tune.sweep import Sweep
 
-__all__ = ["Request", "configured", "listed", "requested"]
+__all__ = ["Request", "cohorts", "configured", "listed", "requested"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +84,24 @@ def listed(sweep: Sweep, base: RunConfig) -> list[Sample]:
     return []
 
 
+def cohorts(sweep: Sweep, base: RunConfig) -> frozenset[int]:
+    """Clients of a round, of all trials."""
+    told: list[Sample] = []
+    for sample in _examples(sweep, base):
+        part = {key: value for key, value in sample.items() if key in ("clients", "cohort")}
+        if part not in told:
+            told.append(part)
+    return frozenset(config.cohort or config.clients for config in (override(base, part) for part in told))
+
+
+def _examples(sweep: Sweep, base: RunConfig) -> list[Sample]:
+    """All samples if they are known beforehand; otherwise each value that is listed, and each end of a range, once."""
+    return listed(sweep, base) or [
+        drawn(sweep.space, base, lambda key, x, i=i: x.values[min(i, len(x.values) - 1)])  # type: ignore[misc]
+        for i in range(max(len(x.values) for x in sweep.space.values()))
+    ]
+
+
 def configured(base: RunConfig, name: str, sample: Mapping[str, object]) -> RunConfig:
     """The configuration of a trial.
 
@@ -94,8 +112,7 @@ def configured(base: RunConfig, name: str, sample: Mapping[str, object]) -> RunC
 
 
 def _of_a_sweep(base: RunConfig, with_fleet: bool) -> RunConfig:
-    # A fleet that nobody named is none of a sweep's: its runs are many, so that each takes one process. The same goes
-    # for a number of actors that nobody named: the address and the rest of the fleet's settings are kept.
+    # A fleet that nobody named is none of a sweep's: its runs are many, so that each takes one process.
     fleet = base.fleet
     if not with_fleet:
         fleet = Inline()
@@ -120,13 +137,9 @@ def _problems(sweep: Sweep, base: RunConfig) -> list[str]:
             for x in sweep.objectives
             if x.figure.startswith("validation_")
         ]
-    samples = listed(sweep, base) or [
-        drawn(sweep.space, base, lambda key, x, i=i: x.values[min(i, len(x.values) - 1)])  # type: ignore[misc]
-        for i in range(max(len(x.values) for x in sweep.space.values()))
-    ]
     like: Prepared | None = None
     wrong: dict[str, Sample] = {}
-    for sample in samples:
+    for sample in _examples(sweep, base):
         try:
             config = configured(base, "check", sample)
             dense = config.engine.model_copy(update={"name": "dense"})

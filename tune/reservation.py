@@ -3,13 +3,45 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from fedtiny.config.schema import RunConfig
-from fedtiny.fleets import Inline
-from fedtiny.fleets.limits import ACTOR_BYTES, actors_that_fit, usable_cpus
+from fedtiny.fleets import AnyFleet, Inline, RayActors
+from fedtiny.fleets.limits import ACTOR_BYTES, actors_on_gpus, actors_that_fit, usable_cpus
 
-__all__ = ["Reservation", "this_machine"]
+__all__ = ["Reservation", "Room"]
 
 Bundle = dict[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Room:
+    """What there is for trials.
+
+    Attributes:
+        nodes: What each node of the cluster has, `CPU` and `GPU`.
+        processes: Processes that this machine's memory has room for; None on a cluster, whose memory is not known.
+    """
+
+    nodes: Sequence[Mapping[str, float]]
+    processes: int | None = None
+
+    @classmethod
+    def here(cls, nodes: Sequence[Mapping[str, float]] | None = None) -> "Room":
+        """That of this machine, whose local Ray has one node; without that, before it is started."""
+        import torch
+
+        own = [{"CPU": float(usable_cpus()), "GPU": float(torch.cuda.device_count())}]
+        return cls(own if nodes is None else nodes, actors_that_fit())
+
+    def has(self, kind: str) -> float:
+        """How much of a kind there is in all."""
+        return sum(node.get(kind, 0.0) for node in self.nodes)
+
+    def actors(self, fleet: RayActors) -> int:
+        """Actors of such a fleet that there is room for beside their driver, at least 1."""
+        most = 0
+        for node in self.nodes:
+            here = int(node.get("CPU", 0.0) / fleet.cpus + 1e-6)
+            most += min(here, actors_on_gpus(node.get("GPU", 0.0), fleet.gpus)) if fleet.gpus else here
+        return max(1, most if self.processes is None else min(most, self.processes - 1))
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,12 +58,17 @@ class Reservation:
     actors: tuple[Bundle, ...] = ()
 
     @classmethod
-    def of(cls, config: RunConfig) -> "Reservation":
-        """That of a run."""
-        fleet = config.fleet
+    def of(cls, fleet: AnyFleet, cohort: int, room: Room) -> "Reservation":
+        """That of a run.
+
+        Args:
+            fleet: Its fleet; `auto` actors are one a client of the round, or as many as there is room for.
+            cohort: Clients of a round.
+            room: What there is.
+        """
         if isinstance(fleet, Inline):
             return cls({"CPU": 1.0, "GPU": fleet.gpus})
-        count = fleet.places(config.cohort or config.clients) if fleet.actors == "auto" else fleet.actors
+        count = min(cohort, room.actors(fleet)) if fleet.actors == "auto" else fleet.actors
         return cls({"CPU": 0.0}, ({"CPU": fleet.cpus, "GPU": fleet.gpus},) * count)
 
     @property
@@ -48,53 +85,31 @@ class Reservation:
         """How much of a kind it takes in all."""
         return sum(bundle.get(kind, 0.0) for bundle in self.bundles)
 
-    def at_once(self, nodes: Sequence[Mapping[str, float]], local: bool) -> int:
-        """Trials that there is room for side by side.
+    def at_once(self, room: Room) -> int:
+        """Trials that there is room for side by side."""
+        most = [int(room.has(kind) / self.total(kind) + 1e-6) for kind in ("CPU", "GPU") if self.total(kind)]
+        return min([*most, *([] if room.processes is None else [max(1, room.processes // self.processes)])])
 
-        Args:
-            nodes: What each node of the cluster has, `CPU` and `GPU`.
-            local: Whether that is this machine, whose memory is known.
-        """
-        most = [
-            int(sum(node.get(kind, 0.0) for node in nodes) / self.total(kind) + 1e-6)
-            for kind in ("CPU", "GPU")
-            if self.total(kind)
-        ]
-        return min([*most, *([max(1, actors_that_fit() // self.processes)] if local else [])])
-
-    def lacking(self, nodes: Sequence[Mapping[str, float]], local: bool) -> str:
-        """What is short for even one trial, in a line that names the way out; empty if nothing is.
-
-        Args:
-            nodes: As for `at_once`.
-            local: Likewise.
-        """
+    def lacking(self, room: Room) -> str:
+        """What is short for even one trial, in a line that names the way out; empty if nothing is."""
         what = f"one driver and {len(self.actors)} actors" if self.actors else "one process"
         for kind, key in (("CPU", "cpus"), ("GPU", "gpus")):
-            has = sum(node.get(kind, 0.0) for node in nodes)
-            if self.total(kind) > has + 1e-6:
+            if self.total(kind) > room.has(kind) + 1e-6:
                 fewer = "fleet.actors or " if self.actors else ""
-                where = "this machine" if local else "the cluster"
+                where = "the cluster" if room.processes is None else "this machine"
                 return (
-                    f"fleet: a trial ({what}) takes {self.total(kind):g} {kind}s, and {where} has {has:g}; "
+                    f"fleet: a trial ({what}) takes {self.total(kind):g} {kind}s, and {where} has {room.has(kind):g}; "
                     f"lower {fewer}fleet.{key}"
                 )
-            largest = max((node.get(kind, 0.0) for node in nodes), default=0.0)
+            largest = max((node.get(kind, 0.0) for node in room.nodes), default=0.0)
             if (most := max(bundle.get(kind, 0.0) for bundle in self.bundles)) > largest + 1e-6:
                 return (
                     f"fleet: an actor takes {most:g} {kind}s, and no node of the cluster has more than {largest:g}; "
                     f"lower fleet.{key}"
                 )
-        if local and self.processes > (fit := max(2, actors_that_fit())):
+        if room.processes is not None and self.processes > (fit := max(2, room.processes)):
             return (
                 f"fleet: a trial ({what}) needs about {self.processes * ACTOR_BYTES / 1e9:g} GB of memory, and what "
                 f"is free has room for {fit} processes; lower fleet.actors"
             )
         return ""
-
-
-def this_machine() -> list[dict[str, float]]:
-    """What this machine has, before any Ray is started."""
-    import torch
-
-    return [{"CPU": float(usable_cpus()), "GPU": float(torch.cuda.device_count())}]

@@ -11,9 +11,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import ray
 
 from fedtiny.__main__ import main as fedtiny
 from fedtiny.fleets.boot import booting
+from fedtiny.fleets.limits import usable_cpus
 from tests.conftest import SMOKE
 from tests.test_endurance import processes
 from tests.track.offline import rounds, the_run
@@ -135,11 +137,15 @@ def test_a_sweep_that_was_ended_or_killed_goes_on_where_it_was(
 
 
 def test_trials_with_actors_hold_them_in_their_own_reservation_and_w_and_b_has_all_their_rounds(tmp_path: Path) -> None:
-    space, aim = {"training.lr": [0.05, 1e-6]}, [{"figure": "test_loss", "direction": "min"}]
+    space, aim = {"training.lr, clients": [[0.05, 3], [1e-6, 1]]}, [{"figure": "test_loss", "direction": "min"}]
     path = preset(tmp_path, space=space, objectives=aim, scheduler={"name": "asha", "reduction": 2}, trials_at_once=1)
     out = tmp_path / "out"
     words = [str(path), str(SMOKE), *QUICK, "rounds=2", "tracking.wandb=offline"]
-    assert main([*words, "fleet.name=ray", "fleet.actors=1", f"out={out}"]) == 0
+    before = set(ray.util.placement_group_table()) if ray.is_initialized() else set()
+    assert main([*words, "fleet.name=ray", "fleet.actors=auto", f"out={out}"]) == 0
+    groups = [group for key, group in ray.util.placement_group_table().items() if key not in before]
+    # An actor for each client, if there is room; Tune leaves out the driver's part, which is of nothing.
+    assert sorted(len(group["bundles"]) for group in groups) == [1, min(3, usable_cpus())]
     assert [(row["status"], row["rounds"]) for row in rows(out)] == [("finished", "2"), ("stopped", "1")]
     first, second = (out / "trials" / name for name in ("0000", "0001"))
     assert len(rounds(the_run(first))) == 2
