@@ -8,8 +8,8 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from fedtiny.arguments import parser
 from fedtiny.bench.subject import Subject
-from fedtiny.deploy.formats import FORMATS, SUFFIXES
 
 if TYPE_CHECKING:
     from fedtiny.config.load import ConfigError
@@ -24,7 +24,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     0 done, 1 failed on the way, 2 asked for something impossible, 130 Ctrl-C, 143 SIGTERM.
     """
-    given = _parser().parse_args(arguments)
+    given = parser().parse_args(arguments)
     if given.command == "doctor" and not given.words:  # which looks whether what the rest needs is there
         return _doctor([], [], given)
     from fedtiny.config.load import ConfigError
@@ -71,82 +71,6 @@ def _refused(error: "ConfigError") -> int:
     for problem in error.problems:
         print(f"config: {problem}", file=sys.stderr)
     return 2
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m fedtiny", description="Federated pruning towards tiny neural networks."
-    )
-    commands = parser.add_subparsers(
-        dest="command",
-        required=True,
-        metavar="run | compare | resume | export | predict | show | cost | doctor | methods | bench",
-    )
-    words = "YAML presets, then key.of.field=value overrides on top of them, wherever they stand; later wins"
-    for name, text in (
-        ("run", "make one run; out=DIR names its folder (default runs/NAME-TIME)"),
-        (
-            "compare",
-            "run a grid, then write its tables and its page: methods=A,B:KEY=VALUE density=0.05,0.01 seeds=3 "
-            "[reference=A] [out=DIR]",
-        ),
-        ("show", "print the resolved configuration, each field with its description"),
-    ):
-        command = commands.add_parser(name, help=text, description=text)
-        command.add_argument("words", nargs="*", metavar="PRESET.yaml | key=value", help=words)
-    text = "tell what a run of each method will cost, without training; methods=a,b names some, otherwise all"
-    cost = commands.add_parser("cost", help=text, description=text)
-    cost.add_argument("words", nargs="*", metavar="PRESET.yaml | key=value", help=words)
-    cost.add_argument("--json", action="store_true", help="print JSON instead of a table")
-    text = "look whether this machine, or a cluster, has what a run needs, and say what to mend"
-    doctor = commands.add_parser("doctor", help=text, description=text)
-    doctor.add_argument(
-        "words", nargs="*", metavar="PRESET.yaml | key=value", help="of the run: its fleet is looked for"
-    )
-    doctor.add_argument(
-        "--thorough", action="store_true", help="build the engine, start or join Ray, ask every node too"
-    )
-    doctor.add_argument("--json", action="store_true", help="print JSON instead of lines")
-    text = "go on with a run or a comparison that was broken off, to the same result as if it had not been"
-    resume = commands.add_parser("resume", help=text, description=text)
-    resume.set_defaults(words=[])
-    resume.add_argument("folder", type=Path, metavar="RUN_DIR", help="the run's or the comparison's folder")
-    _deployment(commands)
-    commands.add_parser("methods", help="list the methods with their papers").set_defaults(words=[])
-    text = "measure what the sparse engine saves on this machine: whole steps, or each kind of layer"
-    bench = commands.add_parser("bench", help=text, description=text)
-    bench.set_defaults(words=[])
-    bench.add_argument("what", choices=("step", "layers"))
-    bench.add_argument("--json", action="store_true", help="print JSON instead of a table")
-    for name, field in Subject.model_fields.items():
-        shown = "" if field.default is None else f" (default {field.default})"
-        bench.add_argument(f"--{name}", help=f"{field.description}{shown}", default=argparse.SUPPRESS)
-    return parser
-
-
-def _deployment(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    text = "write a finished run's network to RUN_DIR/export, and measure each file: bytes, accuracy, time, memory"
-    export = commands.add_parser("export", help=text, description=text)
-    export.set_defaults(words=[])
-    export.add_argument("folder", type=Path, metavar="RUN_DIR", help="the run's folder")
-    export.add_argument("--format", nargs="+", choices=tuple(FORMATS), default=tuple(FORMATS), help="default all")
-    kinds = dict.fromkeys(kind for values in FORMATS.values() for kind in values)
-    help_ = "what weights are written as, where the format can; default float32, and what the run's budget is of"
-    export.add_argument("--values", nargs="+", choices=tuple(kinds), help=help_)
-    help_ = "test pictures to measure accuracy on, spread evenly (default all)"
-    export.add_argument("--pictures", type=_count, metavar="N", help=help_)
-    text = "let an exported network look at pictures"
-    predict = commands.add_parser("predict", help=text, description=text)
-    predict.set_defaults(words=[])
-    suffixes = ", ".join(SUFFIXES.values())
-    predict.add_argument("artifact", type=Path, metavar="ARTIFACT", help=f"what `export` wrote: {suffixes}")
-    predict.add_argument("pictures", nargs="+", type=Path, metavar="IMAGE", help="files of pictures")
-
-
-def _count(text: str) -> int:
-    if not text.isdecimal() or not int(text):
-        raise argparse.ArgumentTypeError(f"must be a whole number of 1 or more, got {text!r}")
-    return int(text)
 
 
 def _export(given: argparse.Namespace) -> int:
