@@ -30,7 +30,7 @@ from tune.request import Request, cohorts
 from tune.reservation import Reservation, Room
 
 if TYPE_CHECKING:
-    from ray.tune import Callback
+    from tune.watch import Watch
 
 __all__ = ["lacking", "make"]
 
@@ -41,14 +41,14 @@ def lacking(config: RunConfig) -> str:
     return "" if _address(config) else _reservation(config, room).lacking(room)
 
 
-def make(folder: Folder, request: Request, left: Sequence[str], watch: "Callback") -> None:
+def make(folder: Folder, request: Request, left: Sequence[str], watch: "Watch") -> None:
     """Makes the trials that are left, and those that Optuna thinks of.
 
     Args:
         folder: The sweep's.
         request: What was asked.
         left: Trials that are written down already.
-        watch: Tune's callback, which is told what becomes of them.
+        watch: Is told what becomes of them.
 
     Raises:
         ConfigError: Ray cannot start, or a trial is larger than the cluster; says what is short.
@@ -56,6 +56,7 @@ def make(folder: Folder, request: Request, left: Sequence[str], watch: "Callback
     import ray
     from ray import tune
 
+    from tune.breeding import Bred
     from tune.search import Listed, Thought
     from tune.stopping import remembering, stopper
     from tune.trainable import RunTrainable
@@ -63,7 +64,6 @@ def make(folder: Folder, request: Request, left: Sequence[str], watch: "Callback
     logging.getLogger("ray").setLevel(logging.ERROR)
     sweep, base, address = request.sweep, request.base, _address(request.base)
     scheduler = remembering(stopper(sweep.scheduler, sweep.objectives[0]), folder)
-    searcher = Thought if sweep.search == "optuna" else Listed
     try:
         with connected(address, None):
             nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
@@ -79,11 +79,16 @@ def make(folder: Folder, request: Request, left: Sequence[str], watch: "Callback
             def reserved(config: Mapping[str, str]) -> tune.PlacementGroupFactory:
                 return tune.PlacementGroupFactory(_reservation(folder.config(config["trial"]), room).bundles)
 
+            searcher: Listed
+            if sweep.search == "population":
+                searcher = Bred(folder, request, at_once, watch.bred)
+            else:
+                searcher = (Thought if sweep.search == "optuna" else Listed)(folder, request, left, at_once)
             tuner = tune.Tuner(
                 tune.with_resources(RunTrainable, reserved),
                 tune_config=tune.TuneConfig(
                     num_samples=-1,
-                    search_alg=searcher(folder, request, left, at_once),
+                    search_alg=searcher,
                     scheduler=scheduler,
                     reuse_actors=True,
                     trial_name_creator=_name,

@@ -5,7 +5,7 @@ import math
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from fedtiny.config.load import ConfigError, load
 from fedtiny.config.schema import RunConfig
 from fedtiny.disk import sole, write_whole
 from tune.measures import at_the_end
+from tune.population import Fork, Generation
 from tune.request import Request, requested
 from tune.space import Sample, knob
 from tune.trial import Trial
@@ -22,6 +23,7 @@ from tune.trial import Trial
 __all__ = ["Folder"]
 
 _SWEEP, _SAMPLES, _PROGRESS = "sweep.yaml", "samples.jsonl", "progress.jsonl"
+_POPULATION = "population.jsonl"
 _FAILED, _STOPPED = "failure.txt", "stopped.txt"
 
 
@@ -59,7 +61,14 @@ class Folder:
         return requested([self.path / _SWEEP])
 
     def samples(self) -> dict[str, Sample]:
-        """Trial -> its sample, in the order in which they were chosen."""
+        """Trial -> its sample, in the order in which they were chosen; of a population's members, the last."""
+        found = self.first_samples()
+        for generation in self.generations():
+            found |= {fork.trial: fork.sample for fork in generation.forks}
+        return found
+
+    def first_samples(self) -> dict[str, Sample]:
+        """Trial -> the sample that it began with."""
         return {told["trial"]: told["sample"] for told in self._lines(_SAMPLES)}
 
     def add(self, name: str, sample: Sample, config: RunConfig) -> None:
@@ -76,6 +85,21 @@ class Folder:
     def note_progress(self, name: str, figures: Mapping[str, float]) -> None:
         """Writes down what a trial came to so far."""
         self._append(_PROGRESS, {"trial": name, **figures})
+
+    def note_generation(self, generation: Generation) -> None:
+        """Writes down how a population goes on, before any of it is done."""
+        self._append(_POPULATION, asdict(generation))
+
+    def generations(self) -> list[Generation]:
+        """How a population went on, so far."""
+        return [
+            Generation(told["round"], told["scores"], tuple(Fork(**fork) for fork in told["forks"]))
+            for told in self._lines(_POPULATION)
+        ]
+
+    def forget_failure(self, name: str) -> None:
+        """A trial is no failed one any more: it goes on from another."""
+        (self.trial(name) / _FAILED).unlink(missing_ok=True)
 
     def note_stop(self, name: str, reason: str) -> None:
         """Writes down that a trial was ended early, and why, in a line."""

@@ -8,7 +8,7 @@ from pathlib import Path
 from fedtiny.compare.row import FIGURES, read_row
 from fedtiny.track.record import RoundRecord
 
-__all__ = ["FINAL", "ON_THE_WAY", "at_the_end", "on_the_way"]
+__all__ = ["FINAL", "OF_A_ROUND", "ON_THE_WAY", "at_the_end", "on_the_way"]
 
 _LAST = (
     "test_accuracy",
@@ -22,6 +22,9 @@ _LAST = (
     "activation_bytes",
 )
 _SUMS = ("upload_bytes", "download_bytes", "simulated_seconds", "joules", "seconds")
+
+OF_A_ROUND = frozenset(_LAST)
+"""What a round's record tells by itself."""
 
 ON_THE_WAY = frozenset({*_LAST, *_SUMS, "rounds", "bytes", "flops"})
 """What is known after each evaluated round. `bytes` are up and down, `flops` are modelled for the busiest client

@@ -11,6 +11,7 @@ from tune.effects import against_knobs
 from tune.fronts import against_costs, importances
 from tune.importance import LEAST, importance
 from tune.knobs import ABSENT, SEED
+from tune.lineage import History
 from tune.objective import Objective
 from tune.parallel import parallel
 from tune.scaling import against_clients
@@ -32,6 +33,7 @@ def page(
     title: str,
     links: Mapping[str, str],
     best: str | None = None,
+    history: History | None = None,
 ) -> str:
     """The whole page.
 
@@ -41,6 +43,7 @@ def page(
         title: The sweep's name.
         links: Trial's name -> its report, seen from the page; where there is one.
         best: The trial to put first, if constraints have a say in it; otherwise that of the best first objective.
+        history: What a population went through; None of trials whose settings stay what they are.
     """
     told = _told(trials, objectives)
     parts = [
@@ -50,7 +53,7 @@ def page(
         f"<h1>{escape(title)}</h1>",
         f"<p class='quiet'>{escape(_story(trials, objectives))}</p>",
         _tiles(trials, told, objectives, best),
-        *_figures(told, objectives),
+        *(_figures(told, objectives) if history is None else [_population(history, objectives[0], best)]),
         over_seeds([x for x in told if x.status == "finished"], objectives),
         all_trials(trials, objectives, links),
         troubles(trials, links),
@@ -85,6 +88,16 @@ def _tiles(trials: Sequence[Trial], told: Sequence[Trial], objectives: Sequence[
     tiles.append((human_seconds(sum(trial.seconds for trial in trials)), "all trials together"))
     boxes = "".join(f"<div class='tile'><b>{escape(big)}</b>{escape(small)}</div>" for big, small in tiles)
     return f"<h2>The best trial: {escape(best.name)}</h2><div class='tiles'>{boxes}</div>"
+
+
+def _population(history: History, objective: Objective, best: str | None) -> str:
+    return section(
+        "From whom the best member comes",
+        "A line is a member. At each dotted line the weakest go on from the strongest, with other settings. Red: the "
+        "best member, and before that whom it went on from: these settings over these rounds are its schedule, which "
+        "best.yaml has.",
+        history.figure(objective, best),
+    )
 
 
 def _figures(told: Sequence[Trial], objectives: Sequence[Objective]) -> list[str]:

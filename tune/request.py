@@ -9,7 +9,7 @@ import yaml
 from pydantic import ValidationError
 
 from fedtiny.config.load import ConfigError, gather, override, validate
-from fedtiny.config.schema import RunConfig
+from fedtiny.config.schema import TRAINING_CHANGES, RunConfig
 from fedtiny.fleets import Inline
 from fedtiny.prepare import Prepared, prepare
 from fedtiny.seeds import stream
@@ -78,7 +78,7 @@ def listed(sweep: Sweep, base: RunConfig) -> list[Sample]:
     """The samples that are known beforehand: all of them but those that Optuna will think of."""
     if sweep.search == "grid":
         return grid(sweep.space, base)
-    if sweep.search == "random":
+    if sweep.search in ("random", "population"):
         rngs = [stream(sweep.seed, "sweep", i) for i in range(sweep.samples or 0)]
         return [drawn(sweep.space, base, lambda key, x, rng=rng: picked(rng, x)) for rng in rngs]  # type: ignore[misc]
     return []
@@ -129,6 +129,8 @@ def _problems(sweep: Sweep, base: RunConfig) -> list[str]:
         for key in sweep.space
         if key.split(".")[0] in ("fleet", "name", "tracking")
     ]
+    if sweep.search == "population":
+        problems += _unchangeable(sweep, base)
     for figure, known in sweep.unknown_figures().items():
         problems.append(f"sweep: no trial has a figure {figure}; {_near(figure, known)}")
     if base.split.validation == 0:
@@ -150,6 +152,24 @@ def _problems(sweep: Sweep, base: RunConfig) -> list[str]:
     for problem, sample in wrong.items():
         where = next((key for key in sample if problem.startswith(f"{key}:")), "")
         problems.append(f"sweep.space.{problem}" if where else f"{problem} (with {_told(sample)})")
+    return problems
+
+
+def _unchangeable(sweep: Sweep, base: RunConfig) -> list[str]:
+    """What keeps settings from changing on the way."""
+    known = sorted([f"method.{x}" for x in base.method.changes()] + [f"training.{x}" for x in TRAINING_CHANGES])
+    problems = [
+        f"sweep.space.{key}: cannot change on the way, as a population's settings do; what can is {', '.join(known)}"
+        for key in sweep.space
+        if not {part.strip() for part in key.split(",")} <= set(known)
+    ]
+    every = sweep.population.every
+    if every >= base.rounds:
+        problems.append(f"sweep.population.every: must be below rounds ({base.rounds}), got {every}")
+    if every % base.evaluate_every:
+        problems.append(
+            f"sweep.population.every: must be a multiple of evaluate_every ({base.evaluate_every}), got {every}"
+        )
     return problems
 
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from fedtiny.disk import write_whole
 from tune.folder import Folder
+from tune.lineage import History
 from tune.page import page
 from tune.sweep import Sweep
 from tune.trial import Trial
@@ -53,7 +54,11 @@ def write(folder: Folder, sweep: Sweep, title: str) -> Trial | None:
     links = {name: str(path.relative_to(folder.path)) for name, path in reports.items() if path.is_file()}
     found, place = best(trials, sweep), folder.path / "best.yaml"
     first = found.name if found else None
-    write_whole(folder.path / "sweep.html", page(trials, sweep.objectives, title, links, first))
+    history = None
+    if sweep.search == "population":
+        made = max((trial.rounds for trial in trials), default=0)
+        history = History(folder.first_samples(), folder.generations(), folder.progress(), made)
+    write_whole(folder.path / "sweep.html", page(trials, sweep.objectives, title, links, first, history))
     write_whole(folder.path / "trials.csv", table(trials))
     if found is None:
         place.unlink(missing_ok=True)

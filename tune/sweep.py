@@ -6,8 +6,9 @@ from pydantic import BeforeValidator, Field, model_validator
 
 from fedtiny.value import Value
 from tune.constraint import Constraint
-from tune.measures import FINAL, ON_THE_WAY
+from tune.measures import FINAL, OF_A_ROUND, ON_THE_WAY
 from tune.objective import Objective
+from tune.population import Population
 from tune.space import Dimension, named, ordered
 
 __all__ = ["Scheduler", "Sweep"]
@@ -41,10 +42,13 @@ class Sweep(Value):
 
     space: Annotated[dict[str, Dimension], Field(min_length=1)]
     """Dotted key of a run's configuration -> its values."""
-    search: Literal["grid", "random", "optuna"] = "grid"
-    """grid: all combinations; random: `samples` by chance; optuna: `samples`, each learning from those before."""
+    search: Literal["grid", "random", "optuna", "population"] = "grid"
+    """grid: all combinations; random: `samples` by chance; optuna: `samples`, each learning from those before;
+    population: `samples` by chance, whose settings change on the way, the weak going on from the strong."""
     samples: Annotated[int, Field(ge=1)] | None = None
-    """Trials of a search that is no grid."""
+    """Trials of a search that is no grid; members of a population."""
+    population: Population = Population()
+    """How a population is bred."""
     seed: Annotated[int, Field(ge=0)] = 0
     """What chance depends on; the runs' own seed is the key `seed`."""
     objectives: Annotated[tuple[Objective, ...], Field(min_length=1)] = (
@@ -69,6 +73,10 @@ class Sweep(Value):
             raise ValueError(f"samples: must be given for search={self.search}")
         if self.search == "grid" and self.samples is not None:
             raise ValueError("samples: a grid makes all combinations; leave it out, or set search=random")
+        if self.search == "population" and (self.samples or 0) < 2:
+            raise ValueError("samples: a population has two members or more; raise it")
+        if self.search == "population" and self.scheduler.name != "none":
+            raise ValueError("scheduler: a population replaces the weak by itself; leave it out, or set search=random")
         ordered(self.space)
         for key, dimension in self.space.items():
             for value in dimension.values:
@@ -82,4 +90,6 @@ class Sweep(Value):
         first = self.objectives[0].figure
         if self.scheduler.name != "none" and first not in ON_THE_WAY:
             found.setdefault(first, ON_THE_WAY)
+        if self.search == "population" and first not in OF_A_ROUND:
+            found.setdefault(first, OF_A_ROUND)
         return found

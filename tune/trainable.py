@@ -1,4 +1,4 @@
-"""A trial as Ray Tune sees it: one evaluated round a step."""
+"""A trial as Ray Tune sees it, or a member of a population until its generation is over: one evaluated round a step."""
 
 from pathlib import Path
 
@@ -17,6 +17,7 @@ class RunTrainable(Trainable):
         """Begins the trial's run, or goes on with it."""
         self._folder = Folder(Path(str(config["sweep"])))
         self._name = str(config["trial"])
+        self._until = config.get("until")
         self._going = Going(self._folder.trial(self._name))
 
     def step(self) -> dict[str, object]:
@@ -29,7 +30,10 @@ class RunTrainable(Trainable):
         if told.failure:
             self._folder.note_failure(self._name, told.failure, told.traceback)
             raise RuntimeError(told.failure)
-        return {**told.figures, "done": told.over}
+        paused = self._until is not None and told.figures.get("rounds") == self._until and not told.over
+        if paused:  # its folder is for the others to go on from
+            self._going.end()
+        return {**told.figures, "done": told.over or paused}
 
     def reset_config(self, new_config: dict[str, object]) -> bool:
         """Takes up another trial in the same process."""

@@ -17,6 +17,7 @@ from fedtiny.fleets.pool import died
 from tune.folder import Folder
 from tune.measures import ON_THE_WAY
 from tune.objective import Objective
+from tune.population import Generation
 from tune.results import best
 from tune.sweep import Sweep
 from tune.trial import Trial
@@ -82,7 +83,13 @@ class Watch(Callback):
     def on_trial_complete(self, iteration: int, trials: list[RayTrial], trial: RayTrial, **info: object) -> None:
         """A trial is over: it has finished, or was stopped early."""
         name = _name(trial)
-        if not self._folder.finished(name):
+        finished = self._folder.finished(name)
+        if "until" in vars(trial)["config"] and not finished:  # a member, until its generation is over
+            self._running = [other for other in self._running if other != name]
+            self._read(name)
+            self._show()
+            return
+        if not finished:
             told = dict(self._folder.progress()).get(name, {})
             figure = self._sweep.objectives[0].figure
             by = self._sweep.scheduler
@@ -100,6 +107,16 @@ class Watch(Callback):
             reason, _, _ = died(error)
             self._folder.note_failure(_name(trial), reason)
         self._over(_name(trial))
+
+    def bred(self, generation: Generation) -> None:
+        """A generation is over, and the next one begins."""
+        self._trials = {trial.name: trial for trial in self._folder.trials()}
+        figure = self._sweep.objectives[0].figure
+        top = (max if self._sweep.objectives[0].direction == "max" else min)(generation.scores.values())
+        line = [f"{generation.round:>4} rounds: best {figure} {top:.4g}"]
+        line += [f"{x.trial} goes on from {x.parent} with {_sample(self._trials[x.trial])}" for x in generation.forks]
+        self._terminal.print(escape("; ".join(line)), soft_wrap=True)
+        self._show()
 
     def _over(self, name: str) -> None:
         self._running = [other for other in self._running if other != name]
