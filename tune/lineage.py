@@ -72,7 +72,7 @@ class History:
             best: The best member; none is red without one.
         """
         keys = [key for key in next(iter(self.first.values())) if self._numbers(key)]
-        figure = make_subplots(rows=1 + len(keys), cols=1, shared_xaxes=True, vertical_spacing=0.04)
+        figure = make_subplots(rows=1 + len(keys), cols=1, shared_xaxes=True, vertical_spacing=0.25 / (1 + len(keys)))
         red = line_of(self, best) if best else []
         for x in self.stretches():
             _draw(figure, x, self._line(x, objective), 1, MUTED)

@@ -54,7 +54,7 @@ def page(
         f"<p class='quiet'>{escape(_story(trials, objectives))}</p>",
         _tiles(trials, told, objectives, best),
         *(_figures(told, objectives) if history is None else [_population(history, objectives[0], best)]),
-        over_seeds([x for x in told if x.status == "finished"], objectives),
+        over_seeds([x for x in told if x.status == "finished"], objectives) if history is None else "",
         all_trials(trials, objectives, links),
         troubles(trials, links),
         "</html>",
@@ -95,7 +95,7 @@ def _population(history: History, objective: Objective, best: str | None) -> str
         "From whom the best member comes",
         "A line is a member. At each dotted line the weakest go on from the strongest, with other settings. Red: the "
         "best member, and before that whom it went on from: these settings over these rounds are its schedule, which "
-        "best.yaml has.",
+        "best.yaml has. Elsewhere on this page a member's settings are its last.",
         history.figure(objective, best),
     )
 

@@ -57,7 +57,8 @@ def write(folder: Folder, sweep: Sweep, title: str) -> Trial | None:
     history = None
     if sweep.search == "population":
         made = max((trial.rounds for trial in trials), default=0)
-        history = History(folder.first_samples(), folder.generations(), folder.progress(), made)
+        ends = [(trial.name, trial.figures) for trial in trials if trial.status == "finished"]
+        history = History(folder.first_samples(), folder.generations(), [*folder.progress(), *ends], made)
     write_whole(folder.path / "sweep.html", page(trials, sweep.objectives, title, links, first, history))
     write_whole(folder.path / "trials.csv", table(trials))
     if found is None:
