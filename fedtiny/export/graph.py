@@ -101,7 +101,11 @@ class MaxPool:
     def shape(self, inputs: Sequence[Shape]) -> Shape:
         """Of the output; `ValueError` if it cannot read such an input."""
         channels, *sizes = _picture(inputs)
-        return channels, *(_places(max(size - self.kernel, 0) + self.stride - 1, self.stride) for size in sizes)
+        return channels, *(self._windows(size) for size in sizes)
+
+    def _windows(self, size: int) -> int:
+        """As many as cover the input, of those that begin inside it."""
+        return min(_places(size - self.kernel + self.stride - 1, self.stride), _places(size - 1, self.stride))
 
 
 @dataclass(frozen=True, slots=True)
