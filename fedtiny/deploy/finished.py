@@ -13,6 +13,7 @@ from fedtiny.config.schema import RunConfig
 from fedtiny.data.examples import Examples
 from fedtiny.deploy.pixels import pixels
 from fedtiny.export.graph import Floats, Graph
+from fedtiny.export.reason import reason
 from fedtiny.export.trace import trace
 from fedtiny.models.zoo import AnyModel
 from fedtiny.server.model_file import load_model
@@ -94,8 +95,8 @@ def finished(folder: Path) -> Finished:
         weights, mask, about = load_model(folder / "model.safetensors")
         model: AnyModel = TypeAdapter(AnyModel).validate_python(about["model"])
     except Exception as error:  # a broken file of safetensors raises what shares no base
-        reason = str(error).splitlines()[0]
-        raise ConfigError([f"{folder / 'model.safetensors'}: cannot be read ({reason}); make the run again"]) from None
+        broken = f"{folder / 'model.safetensors'}: cannot be read ({reason(error)}); make the run again"
+        raise ConfigError([broken]) from None
     try:
         examples = config.data.load()
     except ValueError as error:

@@ -16,7 +16,7 @@ def remark(row: Row, dense: Row, pruned: bool, smaller: bool) -> str:
         smaller: Whether dead channels were removed.
     """
     kind, *_ = row.name.split()
-    if row is dense or row.name == dense.name:
+    if row.name == dense.name:
         return ""
     said = []
     if kind == "onnx":

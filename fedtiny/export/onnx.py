@@ -12,6 +12,7 @@ import onnxruntime
 from onnx import TensorProto, helper, numpy_helper
 
 from fedtiny.export.graph import Add, Clip, Conv, Floats, Graph, Linear, MaxPool, Node
+from fedtiny.export.reason import reason
 
 __all__ = ["onnx_classes", "onnx_model", "onnx_session", "onnx_shape"]
 
@@ -77,7 +78,7 @@ def onnx_session(path: Path) -> Callable[[Floats], Floats]:
     try:
         session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     except Exception as error:  # its own exceptions share no other base
-        raise ValueError(f"onnxruntime cannot read it ({str(error).splitlines()[0]})") from None
+        raise ValueError(f"onnxruntime cannot read it ({reason(error)})") from None
 
     def logits(pictures: Floats) -> Floats:
         (out,) = session.run(["logits"], {"image": pictures})

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from fedtiny.export.graph import Floats
+from fedtiny.export.reason import reason
 
 __all__ = ["load_torch", "write_torch"]
 
@@ -70,7 +71,7 @@ def load_torch(path: Path) -> tuple[Callable[[Floats], Floats], tuple[int, int, 
         value = next(node.meta["val"] for node in program.graph.nodes if node.name == name)
         channels, height, width = map(int, value.shape[1:])
     except Exception as error:  # a broken archive can raise anything
-        raise ValueError(f"torch.export cannot read it ({str(error).splitlines()[0]})") from None
+        raise ValueError(f"torch.export cannot read it ({reason(error)})") from None
     finally:
         logger.disabled = before
     module = program.module()

@@ -24,7 +24,7 @@ def float32_tables(made: Sequence[Step], arena: Arena) -> str:
             layer = coded(step.operation.weight)
             taps.append(layer)
             bias.append(step.operation.bias)
-        table.append({**row(step, layer, arena, 4, "CALLER"), "low": step.low, "high": step.high})
+        table.append({**row(step, layer, arena, 4), "low": step.low, "high": step.high})
     return "".join(
         [
             f"#define KERNEL {widest(made)}\n",

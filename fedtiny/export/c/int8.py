@@ -105,7 +105,7 @@ def int8_tables(made: Sequence[Step], arena: Arena, quanta: Mapping[str, Quanta]
             members["x_factor"] = int(factor)
         elif isinstance(step.operation, Add):
             members["x_factor"] = _factor(x.scale / y.scale)
-        table.append(row(step, layer, arena, 1, "CALLER") | members)
+        table.append(row(step, layer, arena, 1) | members)
     image, head = quanta["image"], made[-1].operation
     assert isinstance(head, Conv)
     return "".join(

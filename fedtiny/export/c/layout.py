@@ -15,7 +15,7 @@ __all__ = ["Row", "codes_of", "row", "widest"]
 Row = dict[str, int | float | str]
 
 
-def row(step: Step, taps: Taps | None, arena: Arena, unit: int, image: str) -> Row:
+def row(step: Step, taps: Taps | None, arena: Arena, unit: int) -> Row:
     """The members of `struct step` that say where, how large and how.
 
     Args:
@@ -23,13 +23,12 @@ def row(step: Step, taps: Taps | None, arena: Arena, unit: int, image: str) -> R
         taps: Its weights, if it is a convolution.
         arena: Where everything lies.
         unit: Bytes in which the program counts offsets.
-        image: Where the picture lies, if it does not lie in the arena: the name that the program has for that.
     """
     (channels, height, width), (out_channels, out_height, out_width) = step.reads, step.shape
     made: Row = {
-        "x": _place(step.x, arena, unit, image),
-        "also": "NONE" if step.also is None else _place(step.also, arena, unit, image),
-        "y": _place(step.name, arena, unit, "CALLER"),
+        "x": _place(step.x, arena, unit),
+        "also": "NONE" if step.also is None else _place(step.also, arena, unit),
+        "y": _place(step.name, arena, unit),
         "sums": arena.offsets[sums_of(step.name)] // unit if sums_of(step.name) in arena.offsets else 0,
         "channels": channels,
         "height": height,
@@ -52,8 +51,9 @@ def row(step: Step, taps: Taps | None, arena: Arena, unit: int, image: str) -> R
     return made
 
 
-def _place(name: str, arena: Arena, unit: int, outside: str) -> int | str:
-    return arena.offsets[name] // unit if name in arena.offsets else outside
+def _place(name: str, arena: Arena, unit: int) -> int | str:
+    """An offset; the caller's are the logits, and the picture where the arena has none."""
+    return arena.offsets[name] // unit if name in arena.offsets else "CALLER"
 
 
 def codes_of(taps: Sequence[Taps]) -> NDArray[np.uint8]:
