@@ -14,11 +14,15 @@ class RunTrainable(Trainable):
     """The run of a trial's folder, in a process that makes one trial after the other."""
 
     def setup(self, config: dict[str, object]) -> None:
-        """Begins the trial's run, or goes on with it."""
+        """Names the trial.
+
+        Its run begins with the first step: Tune sets trials up in processes that it does not need in the end, since
+        another has become free, while the trial goes on there, or is over.
+        """
         self._folder = Folder(Path(str(config["sweep"])))
         self._name = str(config["trial"])
         self._until = config.get("until")
-        self._going = Going(self._folder.trial(self._name))
+        self._going: Going | None = None
 
     def step(self) -> dict[str, object]:
         """The figures after the next evaluated round, or at the end.
@@ -26,6 +30,8 @@ class RunTrainable(Trainable):
         Raises:
             RuntimeError: The run failed.
         """
+        if self._going is None:
+            self._going = Going(self._folder.trial(self._name))
         told = self._going.next()
         if told.failure:
             self._folder.note_failure(self._name, told.failure, told.traceback)
@@ -37,13 +43,14 @@ class RunTrainable(Trainable):
 
     def reset_config(self, new_config: dict[str, object]) -> bool:
         """Takes up another trial in the same process."""
-        self._going.end()
+        self.cleanup()
         self.setup(new_config)
         return True
 
     def cleanup(self) -> None:
         """Ends the run where it stands."""
-        self._going.end()
+        if self._going is not None:
+            self._going.end()
 
     def save_checkpoint(self, checkpoint_dir: str) -> dict[str, object]:
         """Nothing: the run keeps its own."""
