@@ -39,6 +39,8 @@ def filter_mask(network: Network, weights: Weights, filters: Mapping[str, int]) 
             buffer.fill_(1 if name.endswith("running_var") else 0)
         for layer in network.layers:
             child, name = module.get_submodule(layer.name.removesuffix(".weight")), layer.name
+            if isinstance(child, nn.Conv2d):
+                child.register_forward_hook(_plain)
             if name in filters:
                 tell = partial(keep.__setitem__, name)
                 child.register_forward_pre_hook(partial(_prune, weights[name], filters[name], tell))
@@ -104,6 +106,11 @@ def _flatten(layer: nn.Module, inputs: tuple[Tensor, ...]) -> Tensor:
     assert isinstance(layer.weight, Tensor)
     layer.weight.fill_(1 / layer.weight[0].numel())
     return (inputs[0] > 0).float()
+
+
+def _plain(layer: nn.Conv2d, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:
+    """What the weights make as they are, where a layer normalises them: equal ones would come to 0."""
+    return output if type(layer) is nn.Conv2d else nn.Conv2d.forward(layer, *inputs)
 
 
 def _prune(

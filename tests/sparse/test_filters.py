@@ -101,3 +101,13 @@ def test_a_residual_sum_keeps_a_channel_while_a_branch_produces_it() -> None:
     assert kept["stages.1.0.conv2.weight"] == 1 * 9
     assert kept["stages.1.0.shortcut.0.weight"] == 4
     assert kept["stages.2.0.conv1.weight"] in (9, 18)  # the filters of both branches, which may be the same
+
+
+def test_networks_with_normalised_weights_keep_the_filters_that_those_with_batch_norm_do() -> None:
+    plain, normalised = (
+        Network.of(ResNet8(width=4, normalisation=how).build(1, 4, 0), (1, 8, 8), Prunable())
+        for how in ("batch", "weight")
+    )
+    mask = whole_filters(normalised, normalised.weights, 0.5)
+    assert mask.kept > 0.4 * mask.size
+    assert mask.equals(whole_filters(plain, plain.weights, 0.5))
