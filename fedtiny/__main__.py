@@ -2,7 +2,6 @@
 
 import argparse
 import sys
-import time
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -171,18 +170,16 @@ def _make(prepared: "Prepared", folder: Path, resume: bool = False) -> int:
 def _checked(presets: Sequence[Path], overrides: Sequence[str]) -> "tuple[RunConfig, Path | None]":
     """The run and the folder asked for, if any; if anything is wrong with either, all of it is told at once."""
     from fedtiny.config.load import ConfigError, gather, validate
+    from fedtiny.config.out import named, unfit
     from fedtiny.prepare import prepare
     from fedtiny.sparse.engine.choose import Engine
 
-    problems: list[str] = []
-    out = [text.removeprefix("out=") for text in overrides if text.startswith("out=")]
-    folder = Path(out[-1]) if out else None
-    if folder is not None and folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        what = "already holds a run" if (folder / "config.yaml").exists() else "is not an empty folder"
-        problems.append(f"out: {folder} {what}; name another folder, or remove it")
+    folder, settings = named(overrides)
+    mark = {"config.yaml": "already holds a run; name another folder, or remove it"}
+    problems = unfit(folder, mark) if folder else []
     config = None
     try:
-        config = validate(gather(presets, [x for x in overrides if not x.startswith("out=")]))
+        config = validate(gather(presets, settings))
     except ConfigError as error:
         problems += error.problems
         config = error.rest
@@ -199,10 +196,9 @@ def _checked(presets: Sequence[Path], overrides: Sequence[str]) -> "tuple[RunCon
 def _claimed(folder: Path | None, name: str) -> Path:
     """Makes the run's folder, which no other run gets."""
     from fedtiny.config.load import ConfigError
+    from fedtiny.config.out import unclaimed
 
-    named = Path("runs") / f"{name}-{time.strftime('%Y%m%d-%H%M%S')}"
-    candidates = [folder] if folder else [named, *(named.with_name(f"{named.name}-{n}") for n in range(2, 1000))]
-    for path in candidates:
+    for path in [folder] if folder else unclaimed(name):
         try:
             path.mkdir(parents=True, exist_ok=folder is not None)
         except FileExistsError:
@@ -216,7 +212,7 @@ def _claimed(folder: Path | None, name: str) -> Path:
         except FileExistsError:
             raise ConfigError([f"out: {path} already holds a run; name another folder, or remove it"]) from None
         return path
-    raise ConfigError([f"out: {named} is taken; name a folder with out=DIR"])
+    raise ConfigError([f"out: no name is left for {name} in runs; name a folder with out=DIR"])
 
 
 def _show(presets: Sequence[Path], overrides: Sequence[str]) -> None:

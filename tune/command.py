@@ -2,12 +2,12 @@
 
 import shlex
 import sys
-import time
 from collections.abc import Sequence
 from pathlib import Path
 
 from fedtiny.compare.grid import Cell, with_engines
 from fedtiny.config.load import ConfigError
+from fedtiny.config.out import named, unclaimed, unfit
 from fedtiny.disk import write_whole
 from tune.folder import Folder
 from tune.request import Request, configured, listed, requested
@@ -24,22 +24,19 @@ def sweep(presets: Sequence[Path], overrides: Sequence[str]) -> int:
     """
     from tune.engine import lacking
 
-    out = [text.removeprefix("out=") for text in overrides if text.startswith("out=")]
-    problems: list[str] = []
-    if out and (Path(out[-1]).exists() and (not Path(out[-1]).is_dir() or any(Path(out[-1]).iterdir()))):
-        what = "already holds a sweep" if Folder(Path(out[-1])).begun else "is not an empty folder"
-        way = f"go on with: python -m tune resume {out[-1]}" if Folder(Path(out[-1])).begun else "name another folder"
-        problems.append(f"out: {out[-1]} {what}; {way}")
+    out, settings = named(overrides)
+    mark = {"sweep.yaml": f"already holds a sweep; go on with: python -m tune resume {out}"}
+    problems = unfit(out, mark) if out else []
     request: Request | None = None
     try:
-        request = requested(presets, [x for x in overrides if not x.startswith("out=")])
+        request = requested(presets, settings)
     except ConfigError as error:
         problems += error.problems
     if request is not None and (short := lacking(request.base)):
         problems.append(short)
     if problems or request is None:
         raise ConfigError(problems)
-    folder = Folder(Path(out[-1])) if out else _unclaimed(request.base.name)
+    folder = Folder(out or next(unclaimed(f"{request.base.name}-sweep")))
     with folder.claimed():
         folder.write(request)
         command = shlex.join(["python", "-m", "tune", *map(str, presets), *overrides])
@@ -64,15 +61,9 @@ def go_on(path: Path) -> int:
         return _made(folder, request)
 
 
-def _unclaimed(name: str) -> Folder:
-    named = Path("runs") / f"{name}-sweep-{time.strftime('%Y%m%d-%H%M%S')}"
-    candidates = (named, *(named.with_name(f"{named.name}-{n}") for n in range(2, 1000)))
-    return Folder(next(path for path in candidates if not path.exists()))
-
-
 def _made(folder: Folder, request: Request) -> int:
     from tune.engine import make
-    from tune.results import write
+    from tune.results import came_to, write
     from tune.watch import Watch
 
     written = folder.samples()
@@ -80,9 +71,9 @@ def _made(folder: Folder, request: Request) -> int:
     new = {name: sample for name, sample in samples.items() if name not in written}
     for cell in with_engines([Cell(x, None, 0, configured(request.base, x, new[x])) for x in new], {}, _tell):
         folder.add(cell.label, new[cell.label], cell.config)
-    trials, aims = folder.trials(), request.sweep.objectives
-    over = [trial for trial in trials if trial.status in ("finished", "stopped")]
-    left = [trial.name for trial in trials if trial.status not in ("finished", "stopped")]
+    trials = folder.trials()
+    over = [trial for trial in trials if trial.over]
+    left = [trial.name for trial in trials if not trial.over]
     total = (request.sweep.samples or 0) if request.sweep.search == "optuna" else len(trials)
     begun = sum(folder.rounds(name) > 0 for name in left)
     _tell(
@@ -100,7 +91,7 @@ def _made(folder: Folder, request: Request) -> int:
         raise KeyboardInterrupt(f"; {finished} of {total} trials are finished; {way_on}") from None
     found = write(folder, request.sweep, request.base.name)
     if found is not None:
-        _tell(f"best {found.name}: " + ", ".join(f"{x.figure} {found.figures[x.figure]:.4g}" for x in aims))
+        _tell(f"best {found.name}: {came_to(found, request.sweep.objectives)}")
     _tell("Written:")
     for name in ("sweep.html", "trials.csv", *(["best.yaml"] if found else [])):
         _tell(f"  {folder.path / name}")

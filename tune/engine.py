@@ -59,7 +59,7 @@ def make(folder: Folder, request: Request, left: Sequence[str], watch: "Watch") 
     from tune.breeding import Bred
     from tune.search import Listed, Thought
     from tune.stopping import remembering, stopper
-    from tune.trainable import RunTrainable
+    from tune.trainable import RunTrainable, name_of
 
     logging.getLogger("ray").setLevel(logging.ERROR)
     sweep, base, address = request.sweep, request.base, _address(request.base)
@@ -91,8 +91,8 @@ def make(folder: Folder, request: Request, left: Sequence[str], watch: "Watch") 
                     search_alg=searcher,
                     scheduler=scheduler,
                     reuse_actors=True,
-                    trial_name_creator=_name,
-                    trial_dirname_creator=_name,
+                    trial_name_creator=name_of,
+                    trial_dirname_creator=name_of,
                 ),
                 run_config=tune.RunConfig(
                     name="tune",
@@ -116,11 +116,6 @@ def _reservation(config: RunConfig, room: Room) -> Reservation:
 
 def _address(config: RunConfig) -> str | None:
     return config.fleet.address if isinstance(config.fleet, RayActors) else None
-
-
-def _name(trial: object) -> str:
-    config = vars(trial)["config"]
-    return str(config["trial"])
 
 
 def _scratch(folder: Folder) -> Path:

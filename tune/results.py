@@ -7,11 +7,12 @@ from collections.abc import Sequence
 from fedtiny.disk import write_whole
 from tune.folder import Folder
 from tune.lineage import History
+from tune.objective import Objective
 from tune.page import page
 from tune.sweep import Sweep
 from tune.trial import Trial
 
-__all__ = ["best", "table", "write"]
+__all__ = ["best", "came_to", "table", "write"]
 
 _OWN = ("rounds", "seconds")
 
@@ -33,13 +34,24 @@ def best(trials: Sequence[Trial], sweep: Sweep) -> Trial | None:
     return max(able, key=rank, default=None)
 
 
+def came_to(trial: Trial, objectives: Sequence[Objective], digits: int = 4) -> str:
+    """The figures that are looked for, as far as the trial has them, in a line."""
+    return ", ".join(
+        f"{x.figure} {trial.figures[x.figure]:.{digits}g}" for x in objectives if x.figure in trial.figures
+    )
+
+
 def table(trials: Sequence[Trial]) -> str:
-    """`trials.csv`: a line a trial, with its knobs and its figures."""
+    """`trials.csv`: a line a trial, with its knobs and its figures.
+
+    `rounds` are those that it made; a knob of that name is called `rounds_asked`.
+    """
     knobs = list(dict.fromkeys(key for trial in trials for key in trial.sample))
     figures = list(dict.fromkeys(key for trial in trials for key in trial.figures if key not in (*_OWN, *knobs)))
     text = io.StringIO()
     lines = csv.writer(text, lineterminator="\n")
-    lines.writerow(["trial", "status", *knobs, "rounds", "seconds", *figures, "reason"])
+    heads = [f"{key}_asked" if key in _OWN else key for key in knobs]
+    lines.writerow(["trial", "status", *heads, "rounds", "seconds", *figures, "reason"])
     for trial in trials:
         own = [trial.sample.get(key, "") for key in knobs]
         told = [trial.figures.get(key, "") for key in figures]
@@ -64,7 +76,7 @@ def write(folder: Folder, sweep: Sweep, title: str) -> Trial | None:
     if found is None:
         place.unlink(missing_ok=True)
         return None
-    told = ", ".join(f"{x.figure} {found.figures[x.figure]:.6g}" for x in sweep.objectives)
+    told = came_to(found, sweep.objectives, 6)
     settings = (folder.trial(found.name) / "config.yaml").read_text(encoding="utf-8")
     write_whole(
         place, f"# The best trial, {found.name}: {told}. Make it again with: python -m fedtiny run {place}\n{settings}"

@@ -55,7 +55,7 @@ def stopper(scheduler: Scheduler, objective: Objective) -> TrialScheduler:
 
 def remembering(scheduler: TrialScheduler, folder: Folder) -> TrialScheduler:
     """The scheduler, which has been told of all trials that are over."""
-    over = {trial.name: trial for trial in folder.trials() if trial.status in ("finished", "stopped")}
+    over = {trial.name: trial for trial in folder.trials() if trial.over}
     known = {name: _Before(name) for name in over}
     for stand_in in known.values():
         scheduler.on_trial_add(None, stand_in)  # type: ignore[arg-type]

@@ -80,7 +80,7 @@ def all_trials(trials: Sequence[Trial], objectives: Sequence[Objective], links: 
         cells += [words(trial.sample[key]) if key in trial.sample else ABSENT for key in keys]
         cells += [str(trial.rounds), human_seconds(trial.seconds) if trial.seconds else ""]
         lines.append([trial.name, trial.status, *cells])
-    heads = ["trial", "status", *map(brief, figures), *keys, "rounds", "time"]
+    heads = ["trial", "status", *map(brief, figures), *keys, "rounds made", "time"]
     return (
         "<h2>All trials</h2><p>Best first; bold: no other beats it in all objectives. The name leads to the run's own "
         f"report.</p>{_table(heads, lines, links, best)}"
@@ -93,7 +93,7 @@ def troubles(trials: Sequence[Trial], links: Mapping[str, str]) -> str:
     if not told:
         return ""
     lines = [[x.name, x.status, str(x.rounds), x.reason] for x in told]
-    return f"<h2>Failed, or stopped early</h2>{_table(['trial', 'status', 'rounds', 'why'], lines, links)}"
+    return f"<h2>Failed, or stopped early</h2>{_table(['trial', 'status', 'rounds made', 'why'], lines, links)}"
 
 
 def _table(

@@ -3,11 +3,17 @@
 from pathlib import Path
 
 from ray.tune import Trainable
+from ray.tune.experiment import Trial
 
 from tune.folder import Folder
 from tune.going import Going
 
-__all__ = ["RunTrainable"]
+__all__ = ["RunTrainable", "name_of"]
+
+
+def name_of(trial: Trial) -> str:
+    """What the sweep's folder calls Tune's trial."""
+    return str(trial.config["trial"])
 
 
 class RunTrainable(Trainable):

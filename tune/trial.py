@@ -34,3 +34,13 @@ class Trial:
     rounds: int = 0
     figures: Mapping[str, float] = field(default_factory=dict)
     seconds: float = 0.0
+
+    @property
+    def over(self) -> bool:
+        """Whether there is nothing more to make of it: it has finished, or was stopped early."""
+        return self.status in ("finished", "stopped")
+
+    @property
+    def ended(self) -> bool:
+        """Whether this sweep leaves it alone: it is over, or has failed as often as it may."""
+        return self.over or self.status == "failed"

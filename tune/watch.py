@@ -16,10 +16,10 @@ from rich.table import Table
 from fedtiny.fleets.pool import died
 from tune.folder import Folder
 from tune.measures import ON_THE_WAY
-from tune.objective import Objective
 from tune.population import Generation
-from tune.results import best
+from tune.results import best, came_to
 from tune.sweep import Sweep
+from tune.trainable import name_of
 from tune.trial import Trial
 
 __all__ = ["Watch"]
@@ -37,10 +37,10 @@ class Watch(Callback):
         Args:
             folder: The sweep's.
             sweep: The sweep.
-            rounds: Rounds of a trial.
+            rounds: Rounds of a trial whose sample says nothing of them.
             total: Trials in all.
         """
-        self._folder, self._sweep, self._rounds, self._total = folder, sweep, rounds, total
+        self._folder, self._sweep, self._usual, self._total = folder, sweep, rounds, total
         self._terminal = Console(highlight=False)
         self._trials = {trial.name: trial for trial in folder.trials()}
         self._running: list[str] = []
@@ -63,7 +63,7 @@ class Watch(Callback):
 
     def on_trial_start(self, iteration: int, trials: list[RayTrial], trial: RayTrial, **info: object) -> None:
         """A trial begins, or is tried again."""
-        name = _name(trial)
+        name = name_of(trial)
         if name not in self._running:
             self._running.append(name)
         if name not in self._trials:  # just thought of
@@ -74,17 +74,17 @@ class Watch(Callback):
         self, iteration: int, trials: list[RayTrial], trial: RayTrial, result: Mapping[str, object], **info: object
     ) -> None:
         """A trial has come further."""
-        if not self._folder.finished(_name(trial)):  # the result on which a trial is stopped says that it is done too
+        if not self._folder.finished(name_of(trial)):  # the result on which a trial is stopped says that it is done too
             figures = {key: x for key, x in result.items() if key in ON_THE_WAY and isinstance(x, int | float)}
-            self._folder.note_progress(_name(trial), figures)
-            self._read(_name(trial), figures)
+            self._folder.note_progress(name_of(trial), figures)
+            self._read(name_of(trial), figures)
         self._show()
 
     def on_trial_complete(self, iteration: int, trials: list[RayTrial], trial: RayTrial, **info: object) -> None:
         """A trial is over: it has finished, or was stopped early."""
-        name = _name(trial)
+        name = name_of(trial)
         finished = self._folder.finished(name)
-        if "until" in vars(trial)["config"] and not finished:  # a member, until its generation is over
+        if "until" in trial.config and not finished:  # a member, until its generation is over
             self._running = [other for other in self._running if other != name]
             self._read(name)
             self._show()
@@ -103,10 +103,10 @@ class Watch(Callback):
     def on_trial_error(self, iteration: int, trials: list[RayTrial], trial: RayTrial, **info: object) -> None:
         """A trial has failed as often as it may."""
         error = trial.get_pickled_error()
-        if isinstance(error, RayError) and not self._folder.failure(_name(trial)):
+        if isinstance(error, RayError) and not self._folder.failure(name_of(trial)):
             reason, _, _ = died(error)
-            self._folder.note_failure(_name(trial), reason)
-        self._over(_name(trial))
+            self._folder.note_failure(name_of(trial), reason)
+        self._over(name_of(trial))
 
     def bred(self, generation: Generation) -> None:
         """A generation is over, and the next one begins."""
@@ -124,11 +124,11 @@ class Watch(Callback):
         self._show()
         if self._terminal.is_terminal:
             return
-        trial, figure = self._trials[name], self._sweep.objectives[0].figure
-        told = f"{figure} {trial.figures[figure]:.4g}" if figure in trial.figures else ""
-        done = sum(x.status in ("finished", "stopped", "failed") for x in self._trials.values())
-        line = [f"{done}/{self._total}".rjust(9), f"{name} {_sample(trial)}: {trial.status}"]
-        line.append(f"({trial.reason})" if trial.reason else f"{told}, {trial.seconds:.0f} s")
+        trial = self._trials[name]
+        told = [came_to(trial, self._sweep.objectives[:1]), f"{trial.seconds:.0f} s"]
+        became = f"({trial.reason})" if trial.reason else ", ".join(x for x in told if x)
+        done = sum(x.ended for x in self._trials.values())
+        line = [f"{done}/{self._total}".rjust(9), f"{name} {_sample(trial)}: {trial.status}", became]
         tail = [x for x in (self._best(), self._eta()) if x]
         self._terminal.print(escape(" ".join(line) + "".join(f"; {x}" for x in tail)), soft_wrap=True)
 
@@ -144,10 +144,12 @@ class Watch(Callback):
 
     def _done(self) -> float:
         """Trials that are over, and the made share of those that are not."""
-        return sum(
-            1.0 if trial.status in ("finished", "stopped", "failed") else trial.rounds / self._rounds
-            for trial in self._trials.values()
-        )
+        return sum(1.0 if trial.ended else trial.rounds / self._rounds(trial) for trial in self._trials.values())
+
+    def _rounds(self, trial: Trial) -> int:
+        """Rounds that it is to make."""
+        asked = trial.sample.get("rounds")
+        return asked if isinstance(asked, int) else self._usual
 
     def _eta(self) -> str:
         """From what was made since the start: a guess, since trials take different times."""
@@ -165,12 +167,12 @@ class Watch(Callback):
         found = best(list(self._trials.values()), self._sweep)
         if found is None:
             return ""
-        return f"best {found.name}: {_shown(found, self._sweep.objectives)}"
+        return f"best {found.name}: {came_to(found, self._sweep.objectives)}"
 
     def _show(self) -> None:
         if not self._terminal.is_terminal:
             return
-        over = [x for x in self._trials.values() if x.status in ("finished", "stopped", "failed")]
+        over = [x for x in self._trials.values() if x.ended]
         title = "; ".join(x for x in (f"{len(over)} of {self._total} trials", self._best(), self._eta()) if x)
         shown = Table(title=title, title_justify="left")
         for heading in ("trial", "", "rounds", "sample", *(x.figure for x in self._sweep.objectives)):
@@ -181,19 +183,11 @@ class Watch(Callback):
             figures = [
                 f"{trial.figures[x.figure]:.4g}" if x.figure in trial.figures else "" for x in self._sweep.objectives
             ]
-            shown.add_row(trial.name, status, f"{trial.rounds}/{self._rounds}", escape(_sample(trial)), *figures)
+            shown.add_row(trial.name, status, f"{trial.rounds}/{self._rounds(trial)}", escape(_sample(trial)), *figures)
         self._live.update(shown, refresh=True)
-
-
-def _name(trial: object) -> str:
-    return str(vars(trial)["config"]["trial"])
 
 
 def _sample(trial: Trial) -> str:
     return " ".join(
         f"{key}={value:.4g}" if isinstance(value, float) else f"{key}={value}" for key, value in trial.sample.items()
     )
-
-
-def _shown(trial: Trial, objectives: tuple[Objective, ...]) -> str:
-    return ", ".join(f"{x.figure} {trial.figures[x.figure]:.4g}" for x in objectives if x.figure in trial.figures)

@@ -2,7 +2,6 @@
 
 import shlex
 import sys
-import time
 from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
@@ -21,6 +20,7 @@ from fedtiny.compare.results import Results
 from fedtiny.compare.row import read_row, with_dense_memory
 from fedtiny.compare.tables import Sheet, brief_sheet, csv_of
 from fedtiny.config.load import ConfigError
+from fedtiny.config.out import named, unclaimed, unfit
 
 __all__ = ["compare", "go_on"]
 
@@ -32,15 +32,19 @@ def compare(presets: Sequence[Path], overrides: Sequence[str]) -> int:
         ConfigError: Something is wrong with what is asked for; all of it at once, before anything starts.
         KeyboardInterrupt: Ctrl-C; says how to go on.
     """
-    out = [text.removeprefix("out=") for text in overrides if text.startswith("out=")]
+    out, settings = named(overrides)
     problems: list[str] = []
     ready: tuple[Grid, list[Cell]] | None = None
     try:
-        ready = checked(requested(presets, [x for x in overrides if not x.startswith("out=")]), _tell)
+        ready = checked(requested(presets, settings), _tell)
     except ConfigError as error:
         problems += error.problems
-    folder = Folder(Path(out[-1])) if out else _unclaimed(ready[0].name if ready else "run")
-    problems += _unfit(folder) or (folder.problems(ready[1]) if ready else [])
+    folder = Folder(out or next(unclaimed(f"{ready[0].name if ready else 'run'}-compare")))
+    mark = {"config.yaml": "holds a single run; name another folder, or remove it"}
+    odd = (
+        [] if folder.begun else unfit(folder.path, mark, beside=(".lock", "cells"))
+    )  # one that is begun is gone on with
+    problems += odd or (folder.problems(ready[1]) if ready else [])
     if problems or ready is None:
         raise ConfigError(problems)
     grid, cells = ready
@@ -66,25 +70,6 @@ def go_on(path: Path) -> int:
 
 def _tell(text: str) -> None:
     print(text, flush=True)
-
-
-def _unclaimed(name: str) -> Folder:
-    named = Path("runs") / f"{name}-compare-{time.strftime('%Y%m%d-%H%M%S')}"
-    candidates = (named, *(named.with_name(f"{named.name}-{n}") for n in range(2, 1000)))
-    return Folder(next(path for path in candidates if not path.exists()))
-
-
-def _unfit(folder: Folder) -> list[str]:
-    """Why nothing can be written there; a comparison is gone on with."""
-    path = folder.path
-    if not path.exists() or folder.begun:
-        return []
-    if not path.is_dir():
-        return [f"out: {path} is not a folder; name another"]
-    if {x.name for x in path.iterdir()} - {".lock", "cells"}:
-        what = "holds a single run" if (path / "config.yaml").exists() else "is not an empty folder"
-        return [f"out: {path} {what}; name another folder, or remove it"]
-    return []
 
 
 def _made(folder: Folder, grid: Grid, cells: Sequence[Cell]) -> int:
