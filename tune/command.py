@@ -63,6 +63,7 @@ def go_on(path: Path) -> int:
 
 def _made(folder: Folder, request: Request) -> int:
     from tune.engine import make
+    from tune.going import END_S
     from tune.results import came_to, write
     from tune.watch import Watch
 
@@ -81,6 +82,7 @@ def _made(folder: Folder, request: Request) -> int:
         + (f", {len(over)} of them over before" if over else "")
         + (f", {begun} to go on with" if begun else "")
     )
+    folder.forget_unended()
     try:
         with Watch(folder, request.sweep, request.base.rounds, total) as watch:
             if len(over) < total:
@@ -97,6 +99,9 @@ def _made(folder: Folder, request: Request) -> int:
         _tell(f"  {folder.path / name}")
     if found is None:
         _tell("no finished trial keeps all constraints, so there is no best.yaml")
+    for name in folder.unended():
+        what = f"its run had not closed its fleet and its trackers {END_S:.0f} s after its end"
+        print(f"{folder.trial(name)}: {what}; W&B may lack its last rounds, the folder does not", file=sys.stderr)
     failed = [trial for trial in folder.trials() if trial.status == "failed"]
     if not failed:
         return 0

@@ -24,7 +24,7 @@ __all__ = ["Folder"]
 
 _SWEEP, _SAMPLES, _PROGRESS = "sweep.yaml", "samples.jsonl", "progress.jsonl"
 _POPULATION = "population.jsonl"
-_FAILED, _STOPPED = "failure.txt", "stopped.txt"
+_FAILED, _STOPPED, _UNENDED = "failure.txt", "stopped.txt", "unended.jsonl"
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +112,18 @@ class Folder:
     def failure(self, name: str) -> str:
         """Why a trial failed the last time that it was tried, in a line; empty if it did not."""
         return _first_line(self.trial(name) / _FAILED)
+
+    def note_unended(self, name: str) -> None:
+        """Writes down that nobody waits any more for a trial's run to end."""
+        self._append(_UNENDED, {"trial": name})
+
+    def unended(self) -> list[str]:
+        """Trials whose runs nobody waited for any more, since `forget_unended`."""
+        return list(dict.fromkeys(told["trial"] for told in self._lines(_UNENDED)))
+
+    def forget_unended(self) -> None:
+        """Begins anew with them: the processes of an earlier session are gone."""
+        (self.path / _UNENDED).unlink(missing_ok=True)
 
     def finished(self, name: str) -> bool:
         """Whether a trial's run is over, and well."""

@@ -14,7 +14,7 @@ from tune.measures import at_the_end, on_the_way
 __all__ = ["Going", "Told"]
 
 END_S = 60.0
-"""Longest time that a run has to close its fleet and its trackers."""
+"""Longest time that a run has to close its fleet and its trackers, after which nobody waits for it any more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,11 +61,12 @@ class Going(Sink):
         self._waiting = not told.over
         return told
 
-    def end(self) -> None:
-        """Ends it, if it is not over; its folder can be gone on with."""
+    def end(self) -> bool:
+        """Ends it, if it is not over, so that its folder can be gone on with; whether it has ended within `END_S`."""
         self._ending = True
         self._on.release()
         self._thread.join(END_S)
+        return not self._thread.is_alive()
 
     def start(self, start: Start) -> None:
         self._rounds = start.rounds

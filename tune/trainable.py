@@ -44,7 +44,7 @@ class RunTrainable(Trainable):
             raise RuntimeError(told.failure)
         paused = self._until is not None and told.figures.get("rounds") == self._until and not told.over
         if paused:  # its folder is for the others to go on from
-            self._going.end()
+            self.cleanup()
         return {**told.figures, "done": told.over or paused}
 
     def reset_config(self, new_config: dict[str, object]) -> bool:
@@ -55,8 +55,8 @@ class RunTrainable(Trainable):
 
     def cleanup(self) -> None:
         """Ends the run where it stands."""
-        if self._going is not None:
-            self._going.end()
+        if self._going is not None and not self._going.end():
+            self._folder.note_unended(self._name)
 
     def save_checkpoint(self, checkpoint_dir: str) -> dict[str, object]:
         """Nothing: the run keeps its own."""
