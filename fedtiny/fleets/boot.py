@@ -6,8 +6,6 @@ This file imports neither PyTorch nor anything that does: Ray's processes get re
 import logging
 import math
 import os
-import shutil
-import tempfile
 import threading
 import time
 import warnings
@@ -17,6 +15,7 @@ from contextlib import contextmanager
 from fedtiny.fleets.family import end, family
 from fedtiny.fleets.knock import absence
 from fedtiny.fleets.limits import usable_cpus
+from fedtiny.fleets.scratch import Scratch, clear_dead
 from fedtiny.termination import handler_kept
 
 # Before Ray's import, which reads them. Ray's workers are at niceness 15 otherwise, and starve beside anything else
@@ -45,9 +44,7 @@ class _LocalRay:
         self._cpus = cpus
         self._error: BaseException | None = None
         self._there, self._over = threading.Event(), threading.Event()
-        # Sockets lie in it, and Linux takes no path of theirs beyond 107 letters, most of which are Ray's.
-        short = tempfile.gettempdir() if len(tempfile.gettempdir()) <= 20 else "/tmp"
-        self._scratch = tempfile.mkdtemp(prefix="fedtiny-", dir=short)
+        self._scratch = Scratch()
         self._thread = threading.Thread(target=self._live, name="ray", daemon=True)
         self._thread.start()
 
@@ -63,14 +60,15 @@ class _LocalRay:
                     include_dashboard=False,
                     log_to_driver=False,
                     logging_level=logging.ERROR,
-                    _temp_dir=self._scratch,
+                    _temp_dir=str(self._scratch.path),
                 )
         except BaseException as error:
             self._error = error
         self._there.set()
         with _silent():
+            clear_dead()
             self._over.wait()
-            theirs = family(self._scratch)
+            theirs = family(str(self._scratch.path))
             ray.shutdown()
             end(theirs, END_S)
 
@@ -89,7 +87,7 @@ class _LocalRay:
         """Ends it, and removes its files."""
         self._over.set()
         self._thread.join()
-        shutil.rmtree(self._scratch, ignore_errors=True)
+        self._scratch.close()
 
 
 _ours: _LocalRay | None = None
