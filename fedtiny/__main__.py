@@ -96,14 +96,15 @@ def _predict(given: argparse.Namespace) -> None:
 
 
 def _run(presets: Sequence[Path], overrides: Sequence[str]) -> int:
+    from fedtiny.asked import asked, claimed
     from fedtiny.config.load import ConfigError
     from fedtiny.prepare import prepare
 
-    config, folder = _checked(presets, overrides)
+    config, folder = asked(presets, overrides)
     with _booting(config):
         try:
             prepared = prepare(config, print)
-            return _make(prepared, _claimed(folder, config.name))
+            return _make(prepared, claimed(folder, config.name))
         except ConfigError as error:  # told before the fleet is taken down again
             return _refused(error)
 
@@ -165,54 +166,6 @@ def _make(prepared: "Prepared", folder: Path, resume: bool = False) -> int:
     except KeyboardInterrupt:
         raise KeyboardInterrupt(f"; {way_on}") from None
     return 0
-
-
-def _checked(presets: Sequence[Path], overrides: Sequence[str]) -> "tuple[RunConfig, Path | None]":
-    """The run and the folder asked for, if any; if anything is wrong with either, all of it is told at once."""
-    from fedtiny.config.load import ConfigError, gather, validate
-    from fedtiny.config.out import named, unfit
-    from fedtiny.prepare import prepare
-    from fedtiny.sparse.engine.choose import Engine
-
-    folder, settings = named(overrides)
-    mark = {"config.yaml": "already holds a run; name another folder, or remove it"}
-    problems = unfit(folder, mark) if folder else []
-    config = None
-    try:
-        config = validate(gather(presets, settings))
-    except ConfigError as error:
-        problems += error.problems
-        config = error.rest
-    if problems and config is not None:
-        try:  # With something wrong already, what is slow to measure can wait.
-            prepare(config.model_copy(update={"engine": Engine(name="dense")}), lambda text: None)
-        except ConfigError as error:
-            problems += error.problems
-    if problems or config is None:
-        raise ConfigError(problems)
-    return config, folder
-
-
-def _claimed(folder: Path | None, name: str) -> Path:
-    """Makes the run's folder, which no other run gets."""
-    from fedtiny.config.load import ConfigError
-    from fedtiny.config.out import unclaimed
-
-    for path in [folder] if folder else unclaimed(name):
-        try:
-            path.mkdir(parents=True, exist_ok=folder is not None)
-        except FileExistsError:
-            if folder is None:
-                continue
-            raise ConfigError([f"out: {path} is not a folder; name another"]) from None
-        except OSError as error:
-            raise ConfigError([f"out: {path} cannot be made ({error.strerror}); name another folder"]) from error
-        try:
-            (path / "config.yaml").touch(exist_ok=False)
-        except FileExistsError:
-            raise ConfigError([f"out: {path} already holds a run; name another folder, or remove it"]) from None
-        return path
-    raise ConfigError([f"out: no name is left for {name} in runs; name a folder with out=DIR"])
 
 
 def _show(presets: Sequence[Path], overrides: Sequence[str]) -> None:
