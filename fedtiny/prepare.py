@@ -16,6 +16,7 @@ from fedtiny.config.schema import RunConfig
 from fedtiny.data.examples import Examples
 from fedtiny.data.split import Shares
 from fedtiny.methods.average import exactness_problems
+from fedtiny.methods.phases import Phase
 from fedtiny.models.zoo import AnyModel
 from fedtiny.payload.messages import SERVER
 from fedtiny.payload.packing import Layout
@@ -110,6 +111,18 @@ def _build(config: RunConfig, examples: Examples, model: AnyModel) -> Network:
     return Network.of(module, examples.shape, config.prunable)
 
 
+def _checked(phase: Phase) -> tuple[str, ...]:
+    """What a user should know of a phase's local training.
+
+    Raises:
+        ValueError: Clients cannot train so; says why, and from which round on.
+    """
+    try:
+        return phase.method.check_training(phase.training)
+    except ValueError as error:
+        raise ValueError(f"{error} (from round {phase.start} on)" if phase.start else str(error)) from None
+
+
 def _dealing(config: RunConfig) -> tuple[object, ...]:
     """What decides who gets which example."""
     return config.data, config.split, config.partition, config.clients, config.seed
@@ -172,7 +185,7 @@ def prepare(
         model = config.method.network(config.model, build)
         network = network if model == config.model else build(model)
         config.method.check(network, seeds.stream(config.seed, "method"))
-        remarks += tuple(dict.fromkeys(x for y in config.phases for x in y.method.check_training(y.training)))
+        remarks += tuple(dict.fromkeys(x for y in config.phases for x in _checked(y)))
         if config.devices is not None:
             problems += memory_problems(config.devices, needed_bytes(config, network), config.training.batch)
     except ValueError as error:

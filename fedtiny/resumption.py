@@ -101,6 +101,7 @@ def fork(parent: Path, child: Path, config: RunConfig, made: int) -> None:
     for name in ("summary.json", "report.html", "model.safetensors", "personal.safetensors"):
         (child / name).unlink(missing_ok=True)
     shutil.rmtree(child / "checkpoints", ignore_errors=True)
+    shutil.rmtree(child / "wandb", ignore_errors=True)  # a W&B run that goes on would keep its own past
     (child / "checkpoints").mkdir()
     records = (parent / "rounds.jsonl").read_text(encoding="utf-8").splitlines(keepends=True)[:made]
     write_whole(child / "rounds.jsonl", "".join(records))

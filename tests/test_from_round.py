@@ -7,6 +7,7 @@ import pytest
 
 from fedtiny.__main__ import main
 from fedtiny.config.load import ConfigError, load
+from fedtiny.forecast.entrants import METHODS
 from fedtiny.methods.phases import phase
 from fedtiny.resumption import fork
 from tests.conftest import SMOKE, Runner
@@ -25,11 +26,23 @@ def test_each_round_has_the_settings_of_its_phase() -> None:
 @pytest.mark.parametrize(
     ("override", "told"),
     [
-        ("from_round.4.training.lr=1", "from_round: must be rounds from 1 to rounds - 1 (3), got "),
-        ("from_round.0.training.lr=1", "from_round: must be rounds from 1 to rounds - 1 (3), got "),
-        ("from_round.2.training.batch=8", "from_round: training.batch cannot change at round 2; what can is training."),
-        ("from_round.2.method.density=1", "from_round: method.density cannot change at round 2; what can is method."),
-        ("from_round.2.training.lr=-1", "from_round: training.lr at round 2: input should be greater than 0, got "),
+        (
+            "from_round.4.training.lr=1",
+            "from_round.4: must be a round from 1 to the last, 3; raise rounds, or ",
+        ),
+        (
+            "from_round.0.training.lr=1",
+            "from_round.0: must be a round from 1 to the last, 3; raise rounds, or ",
+        ),
+        (
+            "from_round.2.training.batch=8",
+            "from_round.2.training.batch: cannot change on the way; what can is clip",
+        ),
+        (
+            "from_round.2.method.density=1",
+            "from_round.2.method.density: cannot change on the way; what can is adj",
+        ),
+        ("from_round.2.training.lr=-1", "from_round.2.training.lr: input should be greater than 0, got -1"),
         ("from_round.2.trainin.lr=1", "from_round.2.trainin: there is no such key; did you mean training?"),
     ],
 )
@@ -53,6 +66,28 @@ def test_a_change_to_what_is_already_so_changes_no_bit(make_run: Runner) -> None
     ).summary
     for key in ("weights_sha256", "upload_bytes", "download_bytes"):
         assert same[key] == plain[key]
+
+
+def test_null_leaves_out_what_an_earlier_preset_changes() -> None:
+    changed = ["from_round.2.training.lr=0.2", "from_round.3.training.lr=0.3"]
+    assert list(load([SMOKE], [*changed, "from_round.2=null"]).from_round) == [3]
+    assert load([SMOKE], [*changed, "from_round=null"]) == load([SMOKE])
+
+
+def test_blocks_take_their_turns_when_adjustments_come_faster(make_run: Runner) -> None:
+    overrides = ["engine=dense", "method.candidates=1", "method.adjust_every=2", "rounds=6", "method.stop_round=9"]
+    moved = [
+        next(iter(x.exchanged)).partition(".conv")[0]
+        for x in make_run(*overrides, "from_round.4.method.adjust_every=1").records
+        if x.exchanged
+    ]
+    assert moved == ["stages.2.0", "stages.1.0", "stages.0.0"]  # after rounds 2, 4 and 5
+
+
+def test_methods_that_are_compared_change_what_they_have() -> None:
+    changed = load([SMOKE], ["from_round={2: {training: {lr: 0.1}, method: {adjust_every: 3, fraction: 0.4}}}"])
+    told = {kind: changed.shared_with(METHODS[kind]).from_round[2].method for kind in ("fedtiny", "prunefl", "dense")}
+    assert told == {"fedtiny": {"adjust_every": 3, "fraction": 0.4}, "prunefl": {"adjust_every": 3}, "dense": {}}
 
 
 def test_a_run_that_goes_on_from_another_is_the_run_whose_settings_changed_there(tmp_path: Path) -> None:

@@ -1,17 +1,19 @@
 """Which member of a population is next, as Ray Tune asks for it: all of a generation, then those of the one after."""
 
 import math
-from collections.abc import Callable
-from dataclasses import asdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, replace
 from typing import Any
 
-from fedtiny.config.load import load
+from fedtiny.config.load import ConfigError
+from fedtiny.config.schema import RunConfig
 from fedtiny.resumption import fork
 from fedtiny.track.sinks import read_records
 from tune.folder import Folder
 from tune.population import Generation, bred, forked
 from tune.request import Request
 from tune.search import Listed
+from tune.space import Sample
 
 __all__ = ["Bred"]
 
@@ -36,7 +38,8 @@ class Bred(Listed):
             last = generations[-1]
             self._ends += last.round
             if max(map(self._made, folder.samples())) <= last.round:
-                self._fork(last)  # whoever ended it may have done so before all were there
+                # Whoever ended it may have done so before all were there.
+                self._fork(last, self._configs(last, folder.samples()))
         self._wait()
 
     def suggest(self, trial_id: str) -> Any:
@@ -67,21 +70,46 @@ class Bred(Listed):
             self._request.base,
             sweep.seed,
         )
-        if not scores:  # all have failed
+        if not scores:  # all have failed, or have come to no number
+            for name in samples:
+                if not self._folder.failure(name):
+                    figure = sweep.objectives[0].figure
+                    self._folder.note_failure(name, f"{figure} is no finite number after {self._ends} rounds")
             return
+        generation = self._fitting(generation, samples)
+        configs = self._configs(generation, samples)
         self._folder.note_generation(generation)
-        self._fork(generation)
+        self._fork(generation, configs)
         self._tell(generation)
         self._ends += sweep.population.every
         self._wait()
 
-    def _fork(self, generation: Generation) -> None:
-        samples = self._folder.samples()
+    def _fitting(self, generation: Generation, samples: Mapping[str, Sample]) -> Generation:
+        """The generation; settings that do not fit each other give way to the parent's."""
+        forks = []
         for x in generation.forks:
-            parent = self._folder.trial(x.parent)
-            name = f"{self._request.base.name}-{x.trial}"
-            config = forked(load([parent / "config.yaml"]), samples[x.parent], name, x.sample, generation.round)
-            fork(parent, self._folder.trial(x.trial), config, generation.round)
+            try:
+                self._configs(replace(generation, forks=(x,)), samples)
+            except ConfigError:
+                x = replace(x, sample=samples[x.parent])
+            forks.append(x)
+        return replace(generation, forks=tuple(forks))
+
+    def _configs(self, generation: Generation, samples: Mapping[str, Sample]) -> list[RunConfig]:
+        """Of the runs that go on from others.
+
+        Raises:
+            ConfigError: Settings do not fit each other.
+        """
+        base, made = self._request.base, generation.round
+        return [
+            forked(base, self._folder.config(x.parent), samples[x.parent], f"{base.name}-{x.trial}", x.sample, made)
+            for x in generation.forks
+        ]
+
+    def _fork(self, generation: Generation, configs: Sequence[RunConfig]) -> None:
+        for x, config in zip(generation.forks, configs, strict=True):
+            fork(self._folder.trial(x.parent), self._folder.trial(x.trial), config, generation.round)
             self._folder.forget_failure(x.trial)
 
     def _made(self, name: str) -> int:

@@ -71,7 +71,7 @@ class History:
             objective: What members are compared by.
             best: The best member; none is red without one.
         """
-        keys = [key for key in next(iter(self.first.values())) if self._numbers(key)]
+        keys = self._keys()
         figure = make_subplots(rows=1 + len(keys), cols=1, shared_xaxes=True, vertical_spacing=0.25 / (1 + len(keys)))
         red = line_of(self, best) if best else []
         for x in self.stretches():
@@ -104,8 +104,10 @@ class History:
         ]
         return sorted(dict(told).items())  # a round that was made again after a crash counts once
 
-    def _numbers(self, key: str) -> bool:
-        return all(isinstance(x.sample.get(key, 0), int | float) for x in self.stretches())
+    def _keys(self) -> list[str]:
+        """Settings that are numbers, at least now and then."""
+        told = [(key, value) for x in self.stretches() for key, value in x.sample.items()]
+        return list(dict.fromkeys(key for key, value in told if isinstance(value, int | float)))
 
 
 def line_of(history: History, member: str) -> list[Stretch]:

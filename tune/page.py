@@ -49,7 +49,7 @@ def page(
     parts = [
         "<!doctype html><html lang='en'><meta charset='utf-8'>",
         f"<title>{escape(title)}: FedTiny sweep</title><style>{STYLE}{_STYLE}</style>",
-        f"<script>{get_plotlyjs()}</script>" if told else "",
+        f"<script>{get_plotlyjs()}</script>" if told or history else "",
         f"<h1>{escape(title)}</h1>",
         f"<p class='quiet'>{escape(_story(trials, objectives))}</p>",
         _tiles(trials, told, objectives, best),

@@ -18,7 +18,7 @@ from fedtiny.config.schema import RunConfig
 from fedtiny.seeds import stream
 from fedtiny.value import Value
 from tune.objective import Objective
-from tune.space import Dimension, Sample, Space, drawn, picked
+from tune.space import Dimension, Sample, Space, drawn, looked_up, picked
 
 __all__ = ["Fork", "Generation", "Population", "bred", "forked", "moved"]
 
@@ -132,15 +132,22 @@ def moved(rng: np.random.Generator, dimension: Dimension, value: object) -> obje
     return int(chosen) if dimension.kind == "randint" else float(chosen)
 
 
-def forked(parent: RunConfig, before: Sample, name: str, sample: Sample, made: int) -> RunConfig:
+def forked(base: RunConfig, parent: RunConfig, before: Sample, name: str, sample: Sample, made: int) -> RunConfig:
     """The run that is the parent's so far, and has other settings from here on.
 
     Args:
+        base: The run that they are variations of: it has the settings that a sample leaves out.
         parent: The parent's run.
         before: The parent's settings.
         name: What the run is called.
         sample: The settings from here on.
         made: Rounds that the parent has made.
     """
-    told = {f"from_round.{made}.{key}": value for key, value in sample.items() if before.get(key) != value}
+    tree = base.model_dump(mode="json")
+
+    def settings(told: Sample) -> Sample:
+        return {key: told[key] if key in told else looked_up(tree, key) for key in {**before, **sample}}
+
+    old, new = settings(before), settings(sample)
+    told = {f"from_round.{made}.{key}": value for key, value in new.items() if old[key] != value}
     return override(parent, {**told, "name": name})

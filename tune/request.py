@@ -95,8 +95,14 @@ def cohorts(sweep: Sweep, base: RunConfig) -> frozenset[int]:
 
 
 def _examples(sweep: Sweep, base: RunConfig) -> list[Sample]:
-    """All samples if they are known beforehand; otherwise each value that is listed, and each end of a range, once."""
-    return listed(sweep, base) or [
+    """All samples if they are known beforehand; otherwise each value that is listed, and each end of a range, once.
+
+    Those of a population are known only as far as they begin.
+    """
+    known = listed(sweep, base)
+    if known and sweep.search != "population":
+        return known
+    return known + [
         drawn(sweep.space, base, lambda key, x, i=i: x.values[min(i, len(x.values) - 1)])  # type: ignore[misc]
         for i in range(max(len(x.values) for x in sweep.space.values()))
     ]
@@ -163,6 +169,8 @@ def _unchangeable(sweep: Sweep, base: RunConfig) -> list[str]:
         for key in sweep.space
         if not {part.strip() for part in key.split(",")} <= set(known)
     ]
+    if base.from_round:
+        problems.append("from_round: is what a population finds; leave it out, or set it to null")
     every = sweep.population.every
     if every >= base.rounds:
         problems.append(f"sweep.population.every: must be below rounds ({base.rounds}), got {every}")

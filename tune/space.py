@@ -12,7 +12,7 @@ from fedtiny.config.schema import RunConfig
 from fedtiny.value import Value
 from tune.trial import Knob
 
-__all__ = ["Dimension", "Sample", "Space", "drawn", "grid", "knob", "named", "ordered", "picked"]
+__all__ = ["Dimension", "Sample", "Space", "drawn", "grid", "knob", "looked_up", "named", "ordered", "picked"]
 
 Kind = Literal["grid", "choice", "uniform", "loguniform", "randint"]
 Sample = dict[str, object]
@@ -88,7 +88,7 @@ class Dimension(Value):
             base: The configuration that samples are applied to, as JSON has it.
         """
         for key, wanted in self.when.items():
-            value = sample[key] if key in sample else _looked_up(base, key)
+            value = sample[key] if key in sample else looked_up(base, key)
             if value not in (wanted if isinstance(wanted, list) else [wanted]):
                 return False
         return True
@@ -173,11 +173,14 @@ def knob(value: object) -> Knob:
 
 def _number(value: object) -> object:
     """YAML 1.1 takes 1e-3 for a word."""
+    if isinstance(value, list):  # of keys that go together
+        return [_number(x) for x in value]
     exponent = isinstance(value, str) and re.fullmatch(r"[+-]?\d+(\.\d*)?[eE][+-]?\d+", value)
     return float(str(value)) if exponent else value
 
 
-def _looked_up(tree: Mapping[str, object], key: str) -> object:
+def looked_up(tree: Mapping[str, object], key: str) -> object:
+    """The value of a dotted key; None where there is none."""
     found: object = tree
     for part in key.split("."):
         found = found.get(part) if isinstance(found, Mapping) else None

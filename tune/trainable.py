@@ -45,6 +45,7 @@ class RunTrainable(Trainable):
         paused = self._until is not None and told.figures.get("rounds") == self._until and not told.over
         if paused:  # its folder is for the others to go on from
             self.cleanup()
+            self._folder.forget_failure(self._name)  # of an earlier try
         return {**told.figures, "done": told.over or paused}
 
     def reset_config(self, new_config: dict[str, object]) -> bool:

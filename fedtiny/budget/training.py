@@ -20,7 +20,8 @@ def needed_bytes(config: RunConfig, network: Network) -> Callable[[int], int]:
         ValueError: The method cannot prune the network this far.
     """
     state = config.method.sketch(network, seeds.stream(config.seed, "method"))
-    now = (phase(config.phases, r) for r in range(config.rounds))
+    phases = config.phases
+    now = (phase(phases, r) for r in range(config.rounds))
     orders = (x.method.order(network, replace(state, round=r), x.training) for r, x in enumerate(now))
     unlike = {str((order.probes, order.adjust, order.training)): order for order in orders}.values()
     rest = max(Effort.of(network, order).memory_bytes for order in unlike)

@@ -103,7 +103,7 @@ def checked(request: Request, tell: Callable[[str], None]) -> tuple[Grid, list[C
         request.seeds,
         request.reference,
     )
-    _tell_strangers(request, tell)
+    _tell_strangers(request, base, tell)
     variants = {variant.label: variant for variant in request.variants}
     wrong: dict[str, list[str]] = {}
     notes: dict[str, list[str]] = {}
@@ -133,11 +133,14 @@ def checked(request: Request, tell: Callable[[str], None]) -> tuple[Grid, list[C
     return grid, cells
 
 
-def _tell_strangers(request: Request, tell: Callable[[str], None]) -> None:
+def _tell_strangers(request: Request, base: RunConfig, tell: Callable[[str], None]) -> None:
     for key in request.shared:
         without = [x.label for x in request.variants if key.split(".")[0] not in kinds()[x.name].model_fields]
         if without:
             tell(f"note: method.{key} is no setting of {', '.join(without)}: they run without it")
+    for key in sorted({key for change in base.from_round.values() for key in change.method}):
+        if without := [x.label for x in request.variants if key not in kinds()[x.name].changes()]:
+            tell(f"note: from_round changes method.{key}, which {', '.join(without)} cannot: they run without that")
 
 
 def _configured(base: RunConfig, request: Request, variant: Variant, density: float | None, seed: int) -> RunConfig:
@@ -147,7 +150,7 @@ def _configured(base: RunConfig, request: Request, variant: Variant, density: fl
     settings = kind.scheduled(request.schedule, settings) | settings
     dotted = {f"method.{key}": value for key, value in settings.items()}
     name = Cell.named(variant.label, density, seed)
-    return override(base, {"name": name, "seed": seed, "method.name": variant.name, **dotted})
+    return override(base.shared_with(kind), {"name": name, "seed": seed, "method.name": variant.name, **dotted})
 
 
 def _prepared(config: RunConfig, where: str, notes: dict[str, list[str]]) -> None:

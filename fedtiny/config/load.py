@@ -13,6 +13,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from fedtiny.config.schema import RunConfig
+from fedtiny.value import Below
 
 __all__ = ["ConfigError", "Source", "gather", "load", "override", "told_apart", "validate"]
 
@@ -265,6 +266,9 @@ def _explain(problem: ErrorDetails) -> tuple[str, str]:
             return f"{key}.name", f"must be one of {', '.join(names)}; {hint}got {given!r}"
         case "missing":
             return key, "must be given"
+    error = problem.get("ctx", {}).get("error")
+    if isinstance(error, Below):
+        return f"{key}.{error.key}", f"{error.rule}, got {error.value!r}"
     message = problem["msg"].removeprefix("Value error, ")  # of a rule of ours, which starts in lower case
     message = message[0].lower() + message[1:]
     return key, f"{message}, got {problem['input']!r}"

@@ -19,7 +19,7 @@ from fedtiny.payload.training import Training
 from fedtiny.server.devices import Devices
 from fedtiny.sparse.engine.choose import Engine
 from fedtiny.sparse.network import Prunable
-from fedtiny.value import Value
+from fedtiny.value import Below, Value
 
 __all__ = ["TRAINING_CHANGES", "Change", "Pretraining", "RunConfig", "Tracking"]
 
@@ -115,14 +115,24 @@ class RunConfig(Value):
     tracking: Tracking = Tracking()
     """Where numbers go besides the run's folder."""
 
+    @field_validator("from_round", mode="before")
+    @classmethod
+    def _dropped(cls, told: object) -> object:
+        """Null for none at all, or for a round of an earlier preset, leaves it out."""
+        if told is None:
+            return {}
+        return {start: x for start, x in told.items() if x is not None} if isinstance(told, Mapping) else told
+
     @field_validator("from_round")
     @classmethod
     def _changes(cls, told: dict[int, Change], before: ValidationInfo) -> dict[int, Change]:
         known = before.data
         if not {"rounds", "method", "training"} <= set(known):  # they are refused themselves
             return told
-        if any(not 0 < start < known["rounds"] for start in told):
-            raise ValueError(f"must be rounds from 1 to rounds - 1 ({known['rounds'] - 1})")
+        for start, change in told.items():
+            if not 0 < start < known["rounds"]:
+                rule = f"must be a round from 1 to the last, {known['rounds'] - 1}; raise rounds, or set it to null"
+                raise Below(str(start), rule, change.model_dump(exclude_unset=True))
         _phases(known["method"], known["training"], told)
         return dict(sorted(told.items()))
 
@@ -131,23 +141,33 @@ class RunConfig(Value):
         """The method and the local training from round 0 on, then from each round on at which they change."""
         return _phases(self.method, self.training, self.from_round)
 
+    def shared_with(self, kind: type[Method]) -> "RunConfig":
+        """The same run, but that later rounds change nothing of the method that another one has not."""
+        kept = {
+            start: Change(training=x.training, method={k: v for k, v in x.method.items() if k in kind.changes()})
+            for start, x in self.from_round.items()
+        }
+        return self.model_copy(update={"from_round": kept})
+
 
 def _phases(method: Method, training: Training, changes: Mapping[int, Change]) -> tuple[Phase, ...]:
     phases = [Phase(0, method, training)]
     for start, change in sorted(changes.items()):
-        method = _changed(method, change.method, method.changes(), "method", start)
-        training = _changed(training, change.training, TRAINING_CHANGES, "training", start)
+        method = _changed(method, change.method, method.changes(), f"{start}.method")
+        training = _changed(training, change.training, TRAINING_CHANGES, f"{start}.training")
         phases.append(Phase(start, method, training))
     return tuple(phases)
 
 
-def _changed(value: T, change: Mapping[str, object], known: Sequence[str], key: str, start: int) -> T:
-    if wrong := sorted(set(change) - set(known)):
-        may = ", ".join(f"{key}.{name}" for name in known) or f"nothing of this {key}"
-        raise ValueError(f"{key}.{wrong[0]} cannot change at round {start}; what can is {may}")
+def _changed(value: T, change: Mapping[str, object], known: Sequence[str], where: str) -> T:
+    for key, x in change.items():
+        if key not in known:
+            rule = f"cannot change on the way; what can is {', '.join(known) or 'nothing that this method has'}"
+            raise Below(f"{where}.{key}", rule, x)
     try:
         return type(value).model_validate({**value.model_dump(), **change})
     except ValidationError as error:
         first = error.errors()[0]
-        message = first["msg"][0].lower() + first["msg"][1:]
-        raise ValueError(f"{key}.{first['loc'][0]} at round {start}: {message}") from None
+        key = str(first["loc"][0]) if first["loc"] else ""
+        message = first["msg"].removeprefix("Value error, ")
+        raise Below(f"{where}.{key}".rstrip("."), f"{message[0].lower()}{message[1:]}", first["input"]) from None

@@ -46,7 +46,7 @@ def entrants(presets: Sequence[Path], overrides: Sequence[str]) -> list[RunConfi
             shared |= {"method.density": own["density"]} if "density" in own and "density" in theirs else {}
             dotted = {"method.name": name} | shared | dotted
         try:
-            found[name] = override(base, dotted)
+            found[name] = override(base.shared_with(METHODS[name]), dotted)
         except ConfigError as error:
             problems += error.problems
     if problems:

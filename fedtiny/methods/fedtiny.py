@@ -17,13 +17,14 @@ zero, and batches are arranged so that the step whose gradients are sent is a fu
 """
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Annotated, Literal
 
 import numpy as np
 import torch
 from pydantic import Field
+from torch import Tensor
 
 from fedtiny.methods.aggregation import Fold
 from fedtiny.methods.base import Density, Method, ServerState, folded
@@ -109,6 +110,7 @@ class FedTiny(Method):
             "candidate_densities": torch.tensor(
                 [[mask.density, *mask.densities().values()] for mask in masks], dtype=torch.float64
             ),
+            "adjustments": torch.tensor(0),
         }
         return ServerState(0, winner, masks[best(losses)], memory)
 
@@ -144,7 +146,7 @@ class FedTiny(Method):
         counts = self._exchange(network, state)
         answers: dict[int, tuple[int, Gradients]] = {}
         weights = folded(keeping_gradients(uploads, answers), fold)
-        averaged = replace(state, round=state.round + 1, weights=weights)
+        averaged = replace(state, round=state.round + 1, weights=weights, memory=self._counted(state))
         if not counts:
             return averaged
         assert state.mask is not None
@@ -159,9 +161,16 @@ class FedTiny(Method):
         if number is None:
             return {}
         assert state.mask is not None
-        layers = turn(network, number, self.scope, self.direction)
+        # Counted rather than reckoned: adjust_every may have been another one before. A sketch remembers nothing.
+        made = int(state.memory["adjustments"]) if "adjustments" in state.memory else number
+        layers = turn(network, made, self.scope, self.direction)
         counts = exchange_counts(state.mask, layers, state.round, self.stop_round, self.fraction)
         return {name: count for name, count in counts.items() if count > 0}
+
+    def _counted(self, state: ServerState) -> Mapping[str, Tensor]:
+        if self.rests(state.round) or "adjustments" not in state.memory:
+            return state.memory
+        return {**state.memory, "adjustments": state.memory["adjustments"] + 1}
 
     def findings(self, network: Network, state: ServerState) -> tuple[Table, ...]:
         losses = state.memory["candidate_losses"].tolist()

@@ -23,7 +23,8 @@ def save_model(path: Path, weights: Weights, mask: Mask | None, about: Mapping[s
 
 def save_masks(path: Path, masks: Mapping[int, Mask | None]) -> None:
     """Writes the masks of clients' own models as bool under `CLIENT/NAME`; who keeps everything has none there."""
-    keep = {f"{client}/{name}": x for client, mask in masks.items() if mask for name, x in mask.keep.items()}
+    # Clones: the format refuses tensors that share memory, as clients' equal masks do after a resumption.
+    keep = {f"{client}/{name}": x.clone() for client, mask in masks.items() if mask for name, x in mask.keep.items()}
     save_file(keep, path, metadata={"fedtiny": json.dumps({"clients": sorted(masks)})})
 
 

@@ -25,9 +25,11 @@ from fedtiny.server.cohort import Population
 from fedtiny.server.devices import DeviceClass, Devices
 from fedtiny.server.effort import Effort
 from fedtiny.server.evaluate import Examiner
+from fedtiny.server.model_file import save_masks
 from fedtiny.server.models import Models
 from fedtiny.sparse.engine.choose import Engine
 from fedtiny.sparse.engine.resident import Resident
+from fedtiny.sparse.mask import Mask
 from fedtiny.sparse.network import Network
 from fedtiny.track.record import RoundRecord
 from fedtiny.track.sinks import Sink
@@ -138,6 +140,13 @@ def test_masks_of_clients_are_on_disk_beside_the_servers_model(make_run: Runner,
                 assert file.get_tensor(f"{client}/{name}").equal(keep)
     make_run(KEEPING, folder="other")
     assert not (tmp_path / "other" / "personal.safetensors").exists()
+
+
+def test_masks_that_clients_share_are_written_of_each(tmp_path: Path) -> None:
+    shared = Mask({"weight": torch.tensor([True, False])})
+    save_masks(tmp_path / "personal.safetensors", {0: shared, 1: shared, 2: None})
+    with safe_open(tmp_path / "personal.safetensors", framework="pt") as file:
+        assert [file.get_tensor(f"{client}/weight").tolist() for client in (0, 1)] == [[True, False]] * 2
 
 
 class Cut(Exception):

@@ -93,6 +93,7 @@ def test_a_fork_s_run_tells_its_whole_past() -> None:
     parent = load([SMOKE], ["rounds=9", "training.lr=0.1", "from_round.2.method.fraction=0.3"])
     child = forked(
         parent,
+        parent,
         {"training.lr": 0.1, "method.fraction": 0.3},
         "child",
         {"training.lr": 0.1, "method.fraction": 0.2},
@@ -104,6 +105,13 @@ def test_a_fork_s_run_tells_its_whole_past() -> None:
         2: {"fraction": 0.3},
         4: {"fraction": 0.2},
     }
+
+
+def test_a_setting_that_applies_no_more_is_the_base_run_s_again() -> None:
+    base = load([SMOKE], ["rounds=9", "training.clip_norm=2"])
+    parent = load([SMOKE], ["rounds=9", "training.clip_norm=2", "training.momentum=0.7"])
+    child = forked(base, parent, {"training.momentum": 0.7}, "child", {"training.clip_norm": None}, 4)
+    assert child.from_round[4].training == {"momentum": 0.9, "clip_norm": None}
 
 
 def test_the_line_of_the_best_member_goes_back_through_whom_it_went_on_from() -> None:
@@ -127,6 +135,8 @@ def test_the_line_of_the_best_member_goes_back_through_whom_it_went_on_from() ->
         ),
         ({"population": {"every": 4}}, [], "sweep.population.every: must be below rounds (4), got 4"),
         ({}, ["evaluate_every=2"], "sweep.population.every: must be a multiple of evaluate_every (2), got 1"),
+        ({"space": {"training.lr": [0.1, 0.2, -1]}, "seed": 1}, [], "sweep.space.training.lr: input should be greater"),
+        ({}, ["from_round.2.training.lr=1"], "from_round: is what a population finds; leave it out, or set it to null"),
         ({"samples": 1}, [], "sweep: samples: a population has two members or more; raise it"),
         ({"scheduler": "asha"}, [], "sweep: scheduler: a population replaces the weak by itself; leave it out, or"),
         ({"objectives": [{"figure": "bytes", "direction": "min"}]}, [], "sweep: no trial has a figure bytes; "),
