@@ -126,7 +126,10 @@ class FedTiny(Method):
         return Noisy(noise=self.noise, around=self.around).counts(network.prunable, self.density, rng)
 
     def rests(self, round: int) -> bool:
-        return self.fraction == 0 or adjustment(round, self.adjust_every, self.stop_round) is None
+        return not self._adjusts(round)
+
+    def _adjusts(self, round: int) -> bool:
+        return self.fraction > 0 and adjustment(round, self.adjust_every, self.stop_round) is not None
 
     def remarks(self, rounds: int) -> tuple[str, ...]:
         moves = schedule_remarks(rounds, self.adjust_every, self.stop_round) if self.fraction else ()
@@ -168,7 +171,7 @@ class FedTiny(Method):
         return {name: count for name, count in counts.items() if count > 0}
 
     def _counted(self, state: ServerState) -> Mapping[str, Tensor]:
-        if self.rests(state.round) or "adjustments" not in state.memory:
+        if not self._adjusts(state.round) or "adjustments" not in state.memory:
             return state.memory
         return {**state.memory, "adjustments": state.memory["adjustments"] + 1}
 
