@@ -3,7 +3,7 @@
 import logging
 import os
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -30,9 +30,11 @@ from tune.request import Request, cohorts
 from tune.reservation import Reservation, Room
 
 if TYPE_CHECKING:
+    from ray.tune import PlacementGroupFactory
+
     from tune.watch import Watch
 
-__all__ = ["lacking", "make"]
+__all__ = ["lacking", "make", "reserving"]
 
 
 def lacking(config: RunConfig) -> str:
@@ -75,17 +77,13 @@ def make(folder: Folder, request: Request, left: Sequence[str], watch: "Watch") 
             at_once = min(most, sweep.trials_at_once or most)
             # Processes take seconds to start: Tune would start the next one when the one before is there.
             os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(at_once)
-
-            def reserved(config: Mapping[str, str]) -> tune.PlacementGroupFactory:
-                return tune.PlacementGroupFactory(_reservation(folder.config(config["trial"]), room).bundles)
-
             searcher: Listed
             if sweep.search == "population":
                 searcher = Bred(folder, request, at_once, watch.bred)
             else:
                 searcher = (Thought if sweep.search == "optuna" else Listed)(folder, request, left, at_once)
             tuner = tune.Tuner(
-                tune.with_resources(RunTrainable, reserved),
+                tune.with_resources(RunTrainable, reserving(folder, room)),
                 tune_config=tune.TuneConfig(
                     num_samples=-1,
                     search_alg=searcher,
@@ -108,6 +106,17 @@ def make(folder: Folder, request: Request, left: Sequence[str], watch: "Watch") 
         raise ConfigError([str(error)]) from error
     finally:
         shutil.rmtree(_scratch(folder), ignore_errors=True)
+
+
+def reserving(folder: Folder, room: Room) -> Callable[[Mapping[str, str]], "PlacementGroupFactory"]:
+    """What Tune is to reserve for a trial that it knows by its settings: the trial's own reservation."""
+
+    def reserved(config: Mapping[str, str]) -> "PlacementGroupFactory":
+        from ray.tune import PlacementGroupFactory
+
+        return PlacementGroupFactory(_reservation(folder.config(config["trial"]), room).bundles)
+
+    return reserved
 
 
 def _reservation(config: RunConfig, room: Room) -> Reservation:

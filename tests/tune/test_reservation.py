@@ -6,7 +6,9 @@ from fedtiny.config.load import load
 from fedtiny.fleets import Inline, RayActors
 from tests.conftest import SMOKE
 from tests.tune.test_space import preset
-from tune.request import cohorts, requested
+from tune.engine import reserving
+from tune.folder import Folder
+from tune.request import cohorts, configured, requested
 from tune.reservation import Reservation, Room
 
 FOUR = Room([{"CPU": 4.0}], processes=100)
@@ -43,3 +45,11 @@ def test_cohorts_are_those_of_all_trials(tmp_path: Path) -> None:
     assert found(space={"seed": [0, 1]}) == {load([SMOKE]).clients}
     assert found(space={"clients": [1, 2], "cohort": [None, 1]}) == {1, 2}
     assert found(space={"clients": {"randint": [1, 3]}}, search="optuna", samples=5) == {1, 3}
+
+
+def test_tune_reserves_for_a_trial_what_its_own_configuration_asks_for(tmp_path: Path) -> None:
+    folder, base = Folder(tmp_path), load([SMOKE], ["fleet={name: ray, actors: auto}"])
+    for name, clients in (("0000", 3), ("0001", 1)):
+        folder.add(name, {"clients": clients}, configured(base, name, {"clients": clients}))
+    reserved = reserving(folder, FOUR)
+    assert [len(reserved({"trial": name}).bundles) for name in ("0000", "0001")] == [3, 1]  # Tune drops the driver's 0
