@@ -1,6 +1,6 @@
 """The tables of a sweep's page, and the order of its trials."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from html import escape
 from statistics import mean
 
@@ -66,7 +66,7 @@ def over_seeds(finished: Sequence[Trial], objectives: Sequence[Objective], most:
 
 
 def all_trials(trials: Sequence[Trial], objectives: Sequence[Objective], links: Mapping[str, str]) -> str:
-    """Every trial, best first, its name leading to its report; none at all without trials."""
+    """Every trial, best first, its name leading to its report; empty if there are none."""
     if not trials:
         return ""
     keys = list(dict.fromkeys(key for trial in trials for key in trial.sample))
@@ -100,7 +100,7 @@ def _table(
     heads: Sequence[str],
     lines: Sequence[Sequence[str]],
     links: Mapping[str, str] | None = None,
-    bold: frozenset[str] | set[str] = frozenset(),
+    bold: Set[str] = frozenset(),
 ) -> str:
     rows = ""
     for line in lines:

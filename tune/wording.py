@@ -28,10 +28,10 @@ def named(figure: str) -> str:
     """A figure's name with its unit, for an axis."""
     if figure in _TITLES:
         return _TITLES[figure]
-    words = figure.replace("_", " ").replace("/", ", ")
+    name = figure.replace("_", " ").replace("/", ", ")
     if "accuracy" in figure:
-        return f"{words}, %"
-    return f"{words} (modelled)" if "flops" in figure else words
+        return f"{name}, %"
+    return f"{name} (modelled)" if "flops" in figure else name
 
 
 def brief(figure: str) -> str:
@@ -53,6 +53,8 @@ def shown(figure: str, value: float | None) -> str:
 
 def number(value: float) -> str:
     """Few digits: 0.0123, 1234 or 1.23M."""
+    if abs(value) >= 1e4:  # first, so that 999999 is 1M and not 1000k
+        value = float(f"{value:.3g}")
     for limit, unit in ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e4, "k")):
         if abs(value) >= limit:
             return f"{value / (1e3 if unit == 'k' else limit):.3g}{unit}"

@@ -9,7 +9,7 @@ from pathlib import Path
 from fedtiny.cache import cache_folder
 from fedtiny.doctor.finding import Finding, failure, ok, warning
 
-__all__ = ["cpus", "disk", "gpu", "memory", "open_files", "shared_memory"]
+__all__ = ["cpus", "disk", "disks", "gpu", "memory", "open_files", "shared_memory"]
 
 LEAST_SHARED_BYTES = 1_000_000_000
 """Shared memory below which Ray's object store goes to the disk, or is small for a data set such as CIFAR-10."""

@@ -50,14 +50,8 @@ def test_settings_that_only_some_have_are_important_too() -> None:
 
 
 def test_wording() -> None:
-    assert [number(x) for x in (0.0123, 12, 9300.4, 12345, 1.5e6, 0.0)] == [
-        "0.0123",
-        "12",
-        "9300",
-        "12.3k",
-        "1.5M",
-        "0",
-    ]
+    numbers = {0.0123: "0.0123", 12: "12", 9300.4: "9300", 12345: "12.3k", 999_999: "1M", 1.5e6: "1.5M", 0.0: "0"}
+    assert {x: number(x) for x in numbers} == numbers
     assert [words(x) for x in (True, None, 0.05, 3, "erk")] == ["true", "null", "0.05", "3", "erk"]
     assert shown("validation_accuracy", 0.5) == "50.00 %"
     assert shown("bytes", None) == ""
