@@ -4,7 +4,7 @@ import warnings
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from tune.knobs import SEED, Axis, axis, knobs
+from tune.knobs import SEED, axis, knobs
 from tune.trial import Trial
 
 if TYPE_CHECKING:
@@ -37,7 +37,11 @@ def importance(trials: Sequence[Trial], figure: str) -> dict[str, float]:
     if len(trials) < LEAST or not keys or max(values) == min(values):
         return {}
     axes = [axis(key, trials) for key in keys]
-    kinds = {x.key: _distribution(x) for x in axes}
+    # Words and seeds by their places: as categories, each a column of its own, they would take time and memory that
+    # double with each of them.
+    kinds: dict[str, BaseDistribution] = {
+        x.key: optuna.distributions.FloatDistribution(min(x.positions), max(x.positions)) for x in axes
+    }
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         level = optuna.logging.get_verbosity()
@@ -45,23 +49,10 @@ def importance(trials: Sequence[Trial], figure: str) -> dict[str, float]:
         try:
             study = optuna.create_study()
             for i, value in enumerate(values):
-                params = {x.key: _param(x, i) for x in axes}
+                params = {x.key: x.positions[i] for x in axes}
                 study.add_trial(optuna.trial.create_trial(params=params, distributions=kinds, value=value))
             evaluator = optuna.importance.FanovaImportanceEvaluator(n_trees=32, seed=0)
             found = optuna.importance.get_param_importances(study, evaluator=evaluator)
         finally:
             optuna.logging.set_verbosity(level)
     return {key: float(share) for key, share in found.items()}
-
-
-def _param(told: Axis, i: int) -> float | str:
-    place = told.positions[i]
-    return place if told.ordered and told.key != SEED else repr(place)
-
-
-def _distribution(told: Axis) -> "BaseDistribution":
-    from optuna.distributions import CategoricalDistribution, FloatDistribution
-
-    if told.ordered and told.key != SEED:
-        return FloatDistribution(min(told.positions), max(told.positions))
-    return CategoricalDistribution(sorted({repr(x) for x in told.positions}))

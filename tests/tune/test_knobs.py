@@ -49,6 +49,11 @@ def test_settings_that_only_some_have_are_important_too() -> None:
     assert set(shares) == {"method.name", "training.lr", "method.candidates"}
 
 
+def test_a_setting_of_many_values_takes_no_time_that_doubles_with_each() -> None:
+    trials = [trial(str(n), (n * 7 % 64) / 64, 1.0, method__name=f"m{n % 40}", seed=n) for n in range(64)]
+    assert set(importance(trials, "validation_accuracy")) == {"method.name", "seed"}
+
+
 def test_wording() -> None:
     numbers = {0.0123: "0.0123", 12: "12", 9300.4: "9300", 12345: "12.3k", 999_999: "1M", 1.5e6: "1.5M", 0.0: "0"}
     assert {x: number(x) for x in numbers} == numbers
