@@ -84,12 +84,13 @@ class History:
                     if isinstance(value := x.sample.get(key), int | float):
                         _draw(figure, x, [(x.start, float(value)), (x.end, float(value))], row, colour)
             values = [float(y) for x in self.stretches() if isinstance(y := x.sample.get(key), int | float)]
-            figure.update_yaxes(title=key, type="log" if logarithmic(values) else "linear", row=row, col=1)
+            scale = {"type": "log", "dtick": "D2"} if logarithmic(values) else {"type": "linear"}
+            figure.update_yaxes(title=key, **scale, row=row, col=1)
         for generation in self.generations:
             figure.add_vline(generation.round, line={"color": MUTED, "width": 1, "dash": "dot"})
         figure.update_yaxes(title=named(objective.figure), row=1, col=1)
         figure.update_xaxes(title="rounds", row=1 + len(keys), col=1)
-        return styled(figure, 320 + 150 * len(keys)).update_layout(showlegend=False)
+        return styled(figure, 320 + 220 * len(keys)).update_layout(showlegend=False)
 
     def _line(self, x: Stretch, objective: Objective) -> list[tuple[int, float]]:
         """Rounds and figure, from where it went on."""
