@@ -20,7 +20,11 @@ class Objective(Value):
 
     def better(self, one: float, other: float) -> bool:
         """Whether `one` is strictly better than `other`."""
-        return one > other if self.direction == "max" else one < other
+        return self.worth(one) > self.worth(other)
+
+    def worth(self, value: float) -> float:
+        """The value, or its negative, so that more is better."""
+        return value if self.direction == "max" else -value
 
 
 def front(points: Sequence[Mapping[str, float]], objectives: Sequence[Objective]) -> list[int]:

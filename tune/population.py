@@ -87,8 +87,7 @@ def bred(
         base: The run that they are variations of.
         seed: The sweep's.
     """
-    sign = -1.0 if objective.direction == "max" else 1.0
-    ranked = sorted(scores, key=lambda name: (sign * scores[name], name))
+    ranked = sorted(scores, key=lambda name: (-objective.worth(scores[name]), name))
     failed = sorted(set(samples) - set(scores))
     count = max(1, int(population.share * len(samples)))
     strong = ranked[:count]

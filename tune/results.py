@@ -28,8 +28,7 @@ def best(trials: Sequence[Trial], sweep: Sweep) -> Trial | None:
     ]
 
     def rank(trial: Trial) -> tuple[float, ...]:
-        told = [(trial.figures[x.figure], x.direction) for x in sweep.objectives]
-        return tuple(value if direction == "max" else -value for value, direction in told)
+        return tuple(x.worth(trial.figures[x.figure]) for x in sweep.objectives)
 
     return max(able, key=rank, default=None)
 

@@ -21,11 +21,10 @@ _BESIDE = ("test_accuracy", "validation_accuracy", "upload_bytes", "density")
 def ranked(trials: Sequence[Trial], objectives: Sequence[Objective]) -> list[Trial]:
     """Finished ones by the first objective, best first, then those stopped early likewise, then all others."""
     first = objectives[0]
-    sign = -1.0 if first.direction == "max" else 1.0
 
     def place(trial: Trial) -> tuple[int, float]:
         value = trial.figures.get(first.figure)
-        return ORDER.index(trial.status), float("inf") if value is None else sign * value
+        return ORDER.index(trial.status), float("inf") if value is None else -first.worth(value)
 
     return sorted(trials, key=place)
 
@@ -43,8 +42,8 @@ def over_seeds(finished: Sequence[Trial], objectives: Sequence[Objective], most:
         groups.setdefault(others(trial.sample, SEED), []).append(trial)
     if all(len(group) < 2 for group in groups.values()):
         return ""
-    sign = -1.0 if objectives[0].direction == "max" else 1.0
-    order = sorted(groups.values(), key=lambda group: sign * mean(t.figures[objectives[0].figure] for t in group))
+    first = objectives[0]
+    order = sorted(groups.values(), key=lambda group: -first.worth(mean(t.figures[first.figure] for t in group)))
     keys = list(dict.fromkeys(key for trial in finished for key in trial.sample if key != SEED))
     lines = []
     for group in order[:most]:

@@ -111,9 +111,9 @@ class Watch(Callback):
     def bred(self, generation: Generation) -> None:
         """A generation is over, and the next one begins."""
         self._trials = {trial.name: trial for trial in self._folder.trials()}
-        figure = self._sweep.objectives[0].figure
-        top = (max if self._sweep.objectives[0].direction == "max" else min)(generation.scores.values())
-        line = [f"{generation.round:>4} rounds: best {figure} {top:.4g}"]
+        first = self._sweep.objectives[0]
+        top = max(generation.scores.values(), key=first.worth)
+        line = [f"{generation.round:>4} rounds: best {first.figure} {top:.4g}"]
         line += [f"{x.trial} goes on from {x.parent} with {_sample(self._trials[x.trial])}" for x in generation.forks]
         self._terminal.print(escape("; ".join(line)), soft_wrap=True)
         self._show()
