@@ -1,7 +1,7 @@
 """Which member of a population is next, as Ray Tune asks for it: all of a generation, then those of the one after."""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
 from typing import Any
 
@@ -10,7 +10,7 @@ from fedtiny.config.schema import RunConfig
 from fedtiny.resumption import fork
 from fedtiny.track.sinks import read_records
 from tune.folder import Folder
-from tune.population import Generation, bred, forked
+from tune.population import Fork, Generation, bred, forked
 from tune.request import Request
 from tune.search import Listed
 from tune.space import Sample
@@ -39,7 +39,7 @@ class Bred(Listed):
             self._ends += last.round
             if max(map(self._made, folder.samples())) <= last.round:
                 # Whoever ended it may have done so before all were there.
-                self._fork(last, self._configs(last, folder.samples()))
+                self._fork(last)
         self._wait()
 
     def suggest(self, trial_id: str) -> Any:
@@ -60,26 +60,15 @@ class Bred(Listed):
     def _breed(self) -> None:
         sweep, samples = self._request.sweep, self._folder.samples()
         scores = {name: score for name in samples if (score := self._score(name)) is not None}
-        generation = bred(
-            samples,
-            scores,
-            self._ends,
-            sweep.population,
-            sweep.objectives[0],
-            sweep.space,
-            self._request.base,
-            sweep.seed,
-        )
         if not scores:  # all have failed, or have come to no number
             for name in samples:
                 if not self._folder.failure(name):
                     figure = sweep.objectives[0].figure
                     self._folder.note_failure(name, f"{figure} is no finite number after {self._ends} rounds")
             return
-        generation = self._fitting(generation, samples)
-        configs = self._configs(generation, samples)
+        generation = self._fitting(bred(sweep, self._request.base, samples, scores, self._ends), samples)
         self._folder.note_generation(generation)
-        self._fork(generation, configs)
+        self._fork(generation)
         self._tell(generation)
         self._ends += sweep.population.every
         self._wait()
@@ -89,26 +78,25 @@ class Bred(Listed):
         forks = []
         for x in generation.forks:
             try:
-                self._configs(replace(generation, forks=(x,)), samples)
+                self._config(x, generation.round, samples)
             except ConfigError:
                 x = replace(x, sample=samples[x.parent])
             forks.append(x)
         return replace(generation, forks=tuple(forks))
 
-    def _configs(self, generation: Generation, samples: Mapping[str, Sample]) -> list[RunConfig]:
-        """Of the runs that go on from others.
+    def _config(self, x: Fork, made: int, samples: Mapping[str, Sample]) -> RunConfig:
+        """Of a run that goes on from another.
 
         Raises:
             ConfigError: Settings do not fit each other.
         """
-        base, made = self._request.base, generation.round
-        return [
-            forked(base, self._folder.config(x.parent), samples[x.parent], f"{base.name}-{x.trial}", x.sample, made)
-            for x in generation.forks
-        ]
+        base = self._request.base
+        return forked(base, self._folder.config(x.parent), samples[x.parent], f"{base.name}-{x.trial}", x.sample, made)
 
-    def _fork(self, generation: Generation, configs: Sequence[RunConfig]) -> None:
-        for x, config in zip(generation.forks, configs, strict=True):
+    def _fork(self, generation: Generation) -> None:
+        samples = self._folder.samples()
+        for x in generation.forks:
+            config = self._config(x, generation.round, samples)
             fork(self._folder.trial(x.parent), self._folder.trial(x.trial), config, generation.round)
             self._folder.forget_failure(x.trial)
 

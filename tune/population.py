@@ -8,30 +8,16 @@ bit (a number by a fifth, a listed value to the next in its list) or, now and th
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated
 
 import numpy as np
-from pydantic import Field
 
 from fedtiny.config.load import override
 from fedtiny.config.schema import RunConfig
 from fedtiny.seeds import stream
-from fedtiny.value import Value
-from tune.objective import Objective
-from tune.space import Dimension, Sample, Space, drawn, looked_up, picked
+from tune.space import Dimension, Sample, drawn, looked_up, picked, taken
+from tune.sweep import Sweep
 
-__all__ = ["Fork", "Generation", "Population", "bred", "forked", "moved"]
-
-
-class Population(Value):
-    """How a population is bred."""
-
-    every: Annotated[int, Field(ge=1)] = 10
-    """Rounds of a generation."""
-    share: Annotated[float, Field(gt=0, le=0.5)] = 0.25
-    """Share of the members that go on from another one, and of those that they go on from: one at least."""
-    anew: Annotated[float, Field(ge=0, le=1)] = 0.25
-    """How often a setting is drawn anew from the space, rather than moved a bit."""
+__all__ = ["Fork", "Generation", "bred", "forked", "moved"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,51 +51,39 @@ class Generation:
 
 
 def bred(
-    samples: Mapping[str, Sample],
-    scores: Mapping[str, float],
-    made: int,
-    population: Population,
-    objective: Objective,
-    space: Space,
-    base: RunConfig,
-    seed: int,
+    sweep: Sweep, base: RunConfig, samples: Mapping[str, Sample], scores: Mapping[str, float], made: int
 ) -> Generation:
     """The generation that follows: chance depends on the seed, the round and the member's name alone.
 
     Args:
+        sweep: The sweep, whose first objective members are compared by.
+        base: The run that they are variations of.
         samples: Member -> its settings so far.
         scores: Member -> the objective's figure; of two that are equal, the first by name counts as the better. Whoever
             has none has failed, and is among the weakest however many there are.
         made: Rounds that they have made.
-        population: How they are bred.
-        objective: What they are compared by.
-        space: What settings may be.
-        base: The run that they are variations of.
-        seed: The sweep's.
     """
-    ranked = sorted(scores, key=lambda name: (-objective.worth(scores[name]), name))
+    ranked = sorted(scores, key=lambda name: (-sweep.objectives[0].worth(scores[name]), name))
     failed = sorted(set(samples) - set(scores))
-    count = max(1, int(population.share * len(samples)))
+    count = max(1, int(sweep.population.share * len(samples)))
     strong = ranked[:count]
     weak = [*ranked, *failed][-max(count, len(failed)) :]
     forks = []
     for name in sorted(set(weak) - set(strong)) if strong else []:
-        rng = stream(seed, "population", made, name)
+        rng = stream(sweep.seed, "population", made, name)
         parent = strong[int(rng.integers(len(strong)))]
-        forks.append(Fork(name, parent, _explored(samples[parent], population, space, base, rng)))
+        forks.append(Fork(name, parent, _explored(sweep, base, samples[parent], rng)))
     return Generation(made, dict(scores), tuple(forks))
 
 
-def _explored(
-    sample: Sample, population: Population, space: Space, base: RunConfig, rng: np.random.Generator
-) -> Sample:
+def _explored(sweep: Sweep, base: RunConfig, sample: Sample, rng: np.random.Generator) -> Sample:
     def pick(key: str, dimension: Dimension) -> object:
-        keys = [part.strip() for part in key.split(",")]
-        if rng.random() < population.anew or not all(part in sample for part in keys):
+        value = taken(sample, key)
+        if rng.random() < sweep.population.anew or not value:
             return picked(rng, dimension)
-        return moved(rng, dimension, sample[key] if len(keys) == 1 else [sample[part] for part in keys])
+        return moved(rng, dimension, value[0])
 
-    return drawn(space, base, pick)
+    return drawn(sweep.space, base, pick)
 
 
 def moved(rng: np.random.Generator, dimension: Dimension, value: object) -> object:

@@ -13,7 +13,7 @@ from fedtiny.config.schema import TRAINING_CHANGES, RunConfig
 from fedtiny.fleets import Inline
 from fedtiny.prepare import Prepared, prepare
 from fedtiny.seeds import stream
-from tune.space import Sample, drawn, grid, picked
+from tune.space import Sample, drawn, grid, parts, picked
 from tune.sweep import Sweep
 
 __all__ = ["Request", "cohorts", "configured", "listed", "requested"]
@@ -167,7 +167,7 @@ def _unchangeable(sweep: Sweep, base: RunConfig) -> list[str]:
     problems = [
         f"sweep.space.{key}: cannot change on the way, as a population's settings do; what can is {', '.join(known)}"
         for key in sweep.space
-        if not {part.strip() for part in key.split(",")} <= set(known)
+        if not set(parts(key)) <= set(known)
     ]
     if base.from_round:
         problems.append("from_round: is what a population finds; leave it out, or set it to null")

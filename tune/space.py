@@ -12,7 +12,20 @@ from fedtiny.config.schema import RunConfig
 from fedtiny.value import Value
 from tune.trial import Knob
 
-__all__ = ["Dimension", "Sample", "Space", "drawn", "grid", "knob", "looked_up", "named", "ordered", "picked"]
+__all__ = [
+    "Dimension",
+    "Sample",
+    "Space",
+    "drawn",
+    "grid",
+    "knob",
+    "looked_up",
+    "named",
+    "ordered",
+    "parts",
+    "picked",
+    "taken",
+]
 
 Kind = Literal["grid", "choice", "uniform", "loguniform", "randint"]
 Sample = dict[str, object]
@@ -106,7 +119,7 @@ def ordered(space: Space) -> Space:
     """
     left, found = dict(space), dict[str, Dimension]()
     while left:
-        names = {part.strip() for key in left for part in key.split(",")}
+        names = {part for key in left for part in parts(key)}
         ready = [key for key, dimension in left.items() if names.isdisjoint(dimension.when)]
         if not ready:
             raise ValueError(f"the conditions of {', '.join(left)} depend on each other in a circle")
@@ -146,12 +159,25 @@ def named(key: str, value: object) -> Sample:
     Raises:
         ValueError: There are not as many values as keys.
     """
-    keys = [part.strip() for part in key.split(",")]
+    keys = parts(key)
     if len(keys) == 1:
         return {key: value}
     if not isinstance(value, list | tuple) or len(value) != len(keys):
         raise ValueError(f"{key}: {len(keys)} keys that go together need lists of as many values, got {value!r}")
     return dict(zip(keys, value, strict=True))
+
+
+def parts(key: str) -> list[str]:
+    """The dotted keys that go together in a key of the space: one, or those between commas."""
+    return [part.strip() for part in key.split(",")]
+
+
+def taken(sample: Mapping[str, object], key: str) -> tuple[object, ...]:
+    """The value that a sample has of a key of the space, as the space names it; empty if it has none."""
+    keys = parts(key)
+    if not all(part in sample for part in keys):
+        return ()
+    return (sample[key] if len(keys) == 1 else [sample[part] for part in keys],)
 
 
 def picked(rng: np.random.Generator, dimension: Dimension) -> object:

@@ -8,7 +8,7 @@ from optuna.trial import TrialState
 
 from fedtiny import seeds
 from fedtiny.config.schema import RunConfig
-from tune.space import Dimension, Sample, drawn, knob
+from tune.space import Dimension, Sample, drawn, knob, taken
 from tune.sweep import Sweep
 
 __all__ = ["Study"]
@@ -51,9 +51,8 @@ class Study:
         """Takes up a trial that was thought of in an earlier process."""
         params = {}
         for key in self._sweep.space:
-            parts = [part.strip() for part in key.split(",")]
-            if all(part in sample for part in parts):
-                params[key] = knob(sample[key] if len(parts) == 1 else [sample[part] for part in parts])
+            for value in taken(sample, key):
+                params[key] = knob(value)
         self._study.enqueue_trial(params)
         self.ask(name)
 

@@ -8,10 +8,9 @@ from fedtiny.value import Value
 from tune.constraint import Constraint
 from tune.measures import FINAL, OF_A_ROUND, ON_THE_WAY
 from tune.objective import Objective
-from tune.population import Population
 from tune.space import Dimension, named, ordered
 
-__all__ = ["Scheduler", "Sweep"]
+__all__ = ["Population", "Scheduler", "Sweep"]
 
 
 class Scheduler(Value):
@@ -35,6 +34,17 @@ class Scheduler(Value):
         if self.name != "none" and self.on != "rounds" and "grace" not in self.model_fields_set:
             raise ValueError(f"grace must be given where it is counted in {self.on}")
         return self
+
+
+class Population(Value):
+    """How a population is bred: see `tune.population`."""
+
+    every: Annotated[int, Field(ge=1)] = 10
+    """Rounds of a generation."""
+    share: Annotated[float, Field(gt=0, le=0.5)] = 0.25
+    """Share of the members that go on from another one, and of those that they go on from: one at least."""
+    anew: Annotated[float, Field(ge=0, le=1)] = 0.25
+    """How often a setting is drawn anew from the space, rather than moved a bit."""
 
 
 class Sweep(Value):

@@ -22,9 +22,10 @@ from tune.__main__ import main
 from tune.folder import Folder
 from tune.lineage import History, line_of
 from tune.objective import Objective
-from tune.population import Fork, Generation, Population, bred, forked, moved
+from tune.population import Fork, Generation, bred, forked, moved
 from tune.request import requested
 from tune.space import Dimension, Sample
+from tune.sweep import Population, Sweep
 
 ROOT = SMOKE.parent.parent
 QUICK = ["pretraining.epochs=0", "engine=dense", "method.candidates=1"]
@@ -34,7 +35,9 @@ UP, DOWN = Objective(figure="test_accuracy", direction="max"), Objective(figure=
 
 def generation(scores: dict[str, float], share: float = 0.25, objective: Objective = UP) -> Generation:
     samples: dict[str, Sample] = {name: {"training.lr": 0.1} for name in "abcdefgh"}
-    return bred(samples, scores, 5, Population(share=share), objective, SPACE, load([SMOKE]), 0)
+    population = Population(share=share)
+    sweep = Sweep(space=SPACE, search="population", samples=8, population=population, objectives=(objective,))
+    return bred(sweep, load([SMOKE]), samples, scores, 5)
 
 
 EIGHT = dict(zip("abcdefgh", [0.5, 0.9, 0.1, 0.8, 0.4, 0.2, 0.6, 0.3], strict=True))
