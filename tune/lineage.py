@@ -1,7 +1,7 @@
 """A population over its rounds: what its members came to, and what their settings were."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
@@ -71,19 +71,20 @@ class History:
             objective: What members are compared by.
             best: The best member; none is red without one.
         """
-        keys = self._keys()
+        stretches = self.stretches()
+        told = [(key, value) for x in stretches for key, value in x.sample.items()]
+        keys = list(dict.fromkeys(key for key, value in told if isinstance(value, int | float)))
         figure = make_subplots(rows=1 + len(keys), cols=1, shared_xaxes=True, vertical_spacing=0.25 / (1 + len(keys)))
         red = line_of(self, best) if best else []
-        for x in self.stretches():
-            _draw(figure, x, self._line(x, objective), 1, MUTED)
-        for x in red:
-            _draw(figure, x, self._line(x, objective), 1, ACCENT)
+        lines = [*((x, MUTED) for x in stretches), *((x, ACCENT) for x in red)]
+        for x, colour in lines:
+            _draw(figure, x, self._line(x, objective), 1, colour)
         for row, key in enumerate(keys, start=2):
-            for stretches, colour in ((self.stretches(), MUTED), (red, ACCENT)):
-                for x in stretches:
-                    if isinstance(value := x.sample.get(key), int | float):
-                        _draw(figure, x, [(x.start, float(value)), (x.end, float(value))], row, colour)
-            values = [float(y) for x in self.stretches() if isinstance(y := x.sample.get(key), int | float)]
+            values = []
+            for x, colour in lines:
+                if isinstance(value := x.sample.get(key), int | float):
+                    values.append(float(value))
+                    _draw(figure, x, [(x.start, value), (x.end, value)], row, colour)
             scale = {"type": "log", "dtick": "D2"} if logarithmic(values) else {"type": "linear"}
             figure.update_yaxes(title=key, **scale, row=row, col=1)
         for generation in self.generations:
@@ -105,11 +106,6 @@ class History:
         ]
         return sorted(dict(told).items())  # a round that was made again after a crash counts once
 
-    def _keys(self) -> list[str]:
-        """Settings that are numbers, at least now and then."""
-        told = [(key, value) for x in self.stretches() for key, value in x.sample.items()]
-        return list(dict.fromkeys(key for key, value in told if isinstance(value, int | float)))
-
 
 def line_of(history: History, member: str) -> list[Stretch]:
     """What led to a member at the end: its own last rounds, before them those of whom it went on from, and so on.
@@ -118,10 +114,10 @@ def line_of(history: History, member: str) -> list[Stretch]:
         In the order of rounds; they cover all of them.
     """
     found: list[Stretch] = []
-    until = history.rounds
+    stretches, until = history.stretches(), history.rounds
     while until:
-        own = next(x for x in history.stretches() if x.member == member and x.start < until <= x.end)
-        found.insert(0, Stretch(member, own.start, until, own.sample, own.parent))
+        own = next(x for x in stretches if x.member == member and x.start < until <= x.end)
+        found.insert(0, replace(own, end=until))
         member, until = own.parent or member, own.start
     return found
 

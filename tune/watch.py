@@ -85,9 +85,7 @@ class Watch(Callback):
         name = name_of(trial)
         finished = self._folder.finished(name)
         if "until" in trial.config and not finished:  # a member, until its generation is over
-            self._running = [other for other in self._running if other != name]
-            self._read(name)
-            self._show()
+            self._rest(name)
             return
         if not finished:
             told = dict(self._folder.progress()).get(name, {})
@@ -118,10 +116,14 @@ class Watch(Callback):
         self._terminal.print(escape("; ".join(line)), soft_wrap=True)
         self._show()
 
-    def _over(self, name: str) -> None:
+    def _rest(self, name: str) -> None:
+        """It goes on no more."""
         self._running = [other for other in self._running if other != name]
         self._read(name)
         self._show()
+
+    def _over(self, name: str) -> None:
+        self._rest(name)
         if self._terminal.is_terminal:
             return
         trial = self._trials[name]

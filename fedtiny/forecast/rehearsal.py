@@ -13,7 +13,6 @@ from fedtiny import seeds
 from fedtiny.fleets.dry import DryFleet
 from fedtiny.forecast.asked import Asked, Listening
 from fedtiny.methods.base import ServerState
-from fedtiny.methods.phases import phase
 from fedtiny.payload.codec import NOTHING, Held, encode_order, heading, held_after
 from fedtiny.payload.messages import Order
 from fedtiny.payload.packing import Packing
@@ -111,9 +110,9 @@ def rehearse(prepared: Prepared) -> Rehearsal:
     played = 0
     while state.round < plan.rounds:
         r = state.round
-        now = phase(plan.phases, r)
-        order = now.method.order(network, state, now.training.at(r, plan.rounds))
-        if like is not None and people is None and now.method.rests(r) and like.asks_the_same(order):
+        now, training = plan.at(r)
+        order = now.order(network, state, training)
+        if like is not None and people is None and now.rests(r) and like.asks_the_same(order):
             clients = cohort(ledger.size, plan.cohort, plan.seed, r)
             found.append(like.again(order, clients, ledger))
             state = replace(state, round=r + 1)

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from fedtiny.methods.aggregation import AnyAggregation
-from fedtiny.methods.base import ServerState
+from fedtiny.methods.base import Method, ServerState
 from fedtiny.methods.phases import Phase, phase
 from fedtiny.payload.fleet import ClientFailed
 from fedtiny.payload.messages import SERVER, Order, Upload, when
@@ -50,6 +50,11 @@ class Plan:
     reference: Network
     class_counts: ClassCounts = ()
 
+    def at(self, round: int) -> tuple[Method, Training]:
+        """The method of a round, and its local training at this place of the learning rate's schedule."""
+        now = phase(self.phases, round)
+        return now.method, now.training.at(round, self.rounds)
+
 
 def pretrain(weights: Weights, ledger: Ledger, training: Training) -> Weights:
     """Trains dense on the server's public examples; nothing crosses the network."""
@@ -64,8 +69,7 @@ def rounds(
     """Makes the rounds that are left, and yields after each the state, its record and the test evaluation."""
     while state.round < plan.rounds:
         start, before, r = time.perf_counter(), state, state.round
-        now = phase(plan.phases, r)
-        method, training = now.method, now.training.at(r, plan.rounds)
+        method, training = plan.at(r)
         order = method.order(network, state, training)
         outcome = _simulated(plan, ledger, order)
         clients = cohort(ledger.size, plan.cohort, plan.seed, r) if outcome is None else list(outcome.accepted)
