@@ -6,13 +6,11 @@ from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
 
-import yaml
-
 from fedtiny.config.changes import changes
-from fedtiny.config.load import ConfigError
+from fedtiny.config.load import ConfigError, save
 from fedtiny.config.schema import RunConfig
 from fedtiny.disk import replaced, write_whole
-from fedtiny.server.checkpoint import Checkpoint, load_checkpoint
+from fedtiny.server.checkpoint import Checkpoint, checkpoint_path, load_checkpoint
 from fedtiny.track.record import RoundRecord
 from fedtiny.track.sinks import read_records
 
@@ -105,10 +103,9 @@ def fork(parent: Path, child: Path, config: RunConfig, made: int) -> None:
     (child / "checkpoints").mkdir()
     records = (parent / "rounds.jsonl").read_text(encoding="utf-8").splitlines(keepends=True)[:made]
     write_whole(child / "rounds.jsonl", "".join(records))
-    place = Path("checkpoints") / f"{made:06d}.safetensors"
-    with replaced(child / place) as scratch:
-        shutil.copyfile(parent / place, scratch)
-    write_whole(child / "config.yaml", yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False))
+    with replaced(checkpoint_path(child / "checkpoints", made)) as scratch:
+        shutil.copyfile(checkpoint_path(parent / "checkpoints", made), scratch)
+    save(child / "config.yaml", config)
     resumption(child, config)
 
 

@@ -13,11 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-import yaml
 
 from fedtiny import seeds
 from fedtiny.client.world import World
-from fedtiny.config.load import ConfigError
+from fedtiny.config.load import ConfigError, save
 from fedtiny.config.schema import RunConfig
 from fedtiny.disk import replaced, sole, write_whole
 from fedtiny.memory import forget_peak, peak_bytes
@@ -90,7 +89,7 @@ def run(prepared: Prepared, folder: Path, sinks: Sequence[Sink] = (), resume: bo
         stack.enter_context(watch.on("other"))
         found, records = resumption(folder, config) if resume else (None, [])
         if not found:
-            write_whole(folder / "config.yaml", yaml.safe_dump(settings, sort_keys=False))
+            save(folder / "config.yaml", config)
         everyone = [JsonLines(folder / "rounds.jsonl", records), *sinks]
         for sink in everyone:
             stack.callback(sink.close)

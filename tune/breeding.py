@@ -8,6 +8,7 @@ from typing import Any
 from fedtiny.config.load import ConfigError
 from fedtiny.config.schema import RunConfig
 from fedtiny.resumption import fork
+from fedtiny.server.checkpoint import last_round
 from fedtiny.track.sinks import read_records
 from tune.folder import Folder
 from tune.population import Fork, Generation, bred, forked
@@ -102,8 +103,7 @@ class Bred(Listed):
 
     def _made(self, name: str) -> int:
         """Rounds that a member has made, as far as it can be gone on with."""
-        places = (self._folder.trial(name) / "checkpoints").glob("*.safetensors")
-        return max((int(place.stem) for place in places), default=0)
+        return last_round(self._folder.trial(name) / "checkpoints")
 
     def _score(self, name: str) -> float | None:
         """What a member is compared by at the generation's end; None if it has not come there, or to no number."""

@@ -9,9 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from fedtiny.config.load import ConfigError, load
+from fedtiny.config.load import ConfigError, load, save
 from fedtiny.config.schema import RunConfig
 from fedtiny.disk import sole, write_whole
 from tune.measures import at_the_end
@@ -75,7 +73,7 @@ class Folder:
         """Writes down a trial before it begins: its line last, so that a config.yaml without one counts for nothing."""
         path = self.trial(name)
         path.mkdir(parents=True, exist_ok=True)
-        write_whole(path / "config.yaml", yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False))
+        save(path / "config.yaml", config)
         self._append(_SAMPLES, {"trial": name, "sample": sample})
 
     def config(self, name: str) -> RunConfig:

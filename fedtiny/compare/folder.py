@@ -11,7 +11,7 @@ import yaml
 
 from fedtiny.compare.grid import Cell, Grid
 from fedtiny.config.changes import changes
-from fedtiny.config.load import ConfigError, load
+from fedtiny.config.load import ConfigError, load, save
 from fedtiny.config.schema import RunConfig
 from fedtiny.disk import sole, write_whole
 from fedtiny.sparse.engine.choose import Engine
@@ -111,8 +111,7 @@ class Folder:
             path = self.cell(cell.name)
             path.mkdir(parents=True, exist_ok=True)
             if not self.finished(cell.name):
-                settings = yaml.safe_dump(cell.config.model_dump(mode="json"), sort_keys=False)
-                write_whole(path / "config.yaml", settings)
+                save(path / "config.yaml", cell.config)
         write_whole(self.path / _GRID, yaml.safe_dump(told, sort_keys=False))
 
     def read(self) -> tuple[Grid, list[Cell]]:

@@ -13,9 +13,10 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from fedtiny.config.schema import RunConfig
+from fedtiny.disk import write_whole
 from fedtiny.value import Below
 
-__all__ = ["ConfigError", "Source", "gather", "load", "override", "told_apart", "validate"]
+__all__ = ["ConfigError", "Source", "gather", "load", "override", "save", "told_apart", "validate"]
 
 Tree = dict[str, object]
 
@@ -177,6 +178,11 @@ def _rest(source: Source, wrong: set[str]) -> RunConfig | None:
             return RunConfig.model_validate({k: defaults.get(k) if k in branches else x for k, x in tree.items()})
         except ValidationError:
             return None
+
+
+def save(path: Path, config: RunConfig) -> None:
+    """Writes the whole configuration as a preset, which `load` makes the same of."""
+    write_whole(path, yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False))
 
 
 def override(config: RunConfig, dotted: Mapping[str, object]) -> RunConfig:

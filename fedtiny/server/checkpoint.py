@@ -25,7 +25,7 @@ from fedtiny.payload.training import Training
 from fedtiny.server.ledger import Traffic
 from fedtiny.sparse.mask import Mask
 
-__all__ = ["Checkpoint", "load_checkpoint", "save_checkpoint"]
+__all__ = ["Checkpoint", "checkpoint_path", "last_round", "load_checkpoint", "save_checkpoint"]
 
 _KEPT = 2
 
@@ -99,10 +99,20 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:
         "digests": shelf.digests,
     }
     told = json.dumps(about)
-    with replaced(folder / f"{state.round:06d}.safetensors") as scratch:
+    with replaced(checkpoint_path(folder, state.round)) as scratch:
         save_file(shelf.tensors, scratch, {"fedtiny": told, "sha256": hashlib.sha256(told.encode()).hexdigest()})
     for old in sorted(folder.glob("*.safetensors"))[:-_KEPT]:
         old.unlink()
+
+
+def checkpoint_path(folder: Path, round: int) -> Path:
+    """Where the checkpoint after so many rounds lies."""
+    return folder / f"{round:06d}.safetensors"
+
+
+def last_round(folder: Path) -> int:
+    """Rounds after which the last checkpoint was written; 0 if there is none. It is not looked into."""
+    return max((int(path.stem) for path in folder.glob("*.safetensors")), default=0)
 
 
 def load_checkpoint(folder: Path) -> Checkpoint | None:
