@@ -41,9 +41,8 @@ def compare(presets: Sequence[Path], overrides: Sequence[str]) -> int:
         problems += error.problems
     folder = Folder(out or next(unclaimed(f"{ready[0].name if ready else 'run'}-compare")))
     mark = {"config.yaml": "holds a single run; name another folder, or remove it"}
-    odd = (
-        [] if folder.begun else unfit(folder.path, mark, beside=(".lock", "cells"))
-    )  # one that is begun is gone on with
+    # One that is begun is gone on with.
+    odd = [] if folder.begun else unfit(folder.path, mark, beside=(".lock", "cells"))
     problems += odd or (folder.problems(ready[1]) if ready else [])
     if problems or ready is None:
         raise ConfigError(problems)
